@@ -1,0 +1,108 @@
+"""Numbered errors in English and Chinese.
+
+`errors.yaml` is the catalogue: a code, what is wrong, how to mend it, and a longer explanation. Code raises
+`DanluError("E1203", where="reviews.csv", found=..., possible=..., name="label")`; the facts fill the catalogue's text.
+The number says the room: 10 the command, 11 settings, 12 data, 13 text, 14 models and weights, 15 training,
+16 checkpoints and resuming, 17 memory and disk, 18 evaluation and generation.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+
+Language = Literal["en", "zh"]
+
+WORDS: dict[Language, dict[str, str]] = {
+    "en": {"where": "where", "found": "found", "possible": "possible", "mend": "mend", "nearest": "did you mean"},
+    "zh": {"where": "位置", "found": "实际", "possible": "可选", "mend": "修正", "nearest": "是否想写"},
+}
+
+
+@cache
+def catalogue() -> dict[str, dict[str, dict[Language, str]]]:
+    """code -> {"title" | "mend" | "explain" -> {"en" | "zh" -> text}}."""
+    text = files("danlu").joinpath("errors.yaml").read_text(encoding="utf8")
+    entries: dict[str, dict[str, dict[Language, str]]] = yaml.safe_load(text)
+    return entries
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name a typo most likely meant, if any is near."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def shown(value: Any, limit: int = 200) -> str:
+    """A fact as text, never longer than a few lines."""
+    if isinstance(value, (list, tuple, set, frozenset, dict)) and not isinstance(value, str):
+        items = list(value)
+        text = ", ".join(str(item) for item in items[:12]) + (f", … ({len(items)})" if len(items) > 12 else "")
+    else:
+        text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class DanluError(Exception):
+    """A failure with a number: what is wrong, where, what was found, what was possible, and the mend."""
+
+    def __init__(
+        self, code: str, *, where: Any = None, found: Any = None, possible: Any = None, nearest: str | None = None,
+        **facts: Any,
+    ):  # fmt: skip
+        super().__init__(code)
+        self.code = code
+        self.where, self.found, self.possible, self.nearest = where, found, possible, nearest
+        self.facts = facts
+
+    def text(self, part: str, language: Language) -> str:
+        facts = {name: shown(value) for name, value in self.facts.items()}
+        facts |= {"where": shown(self.where), "found": shown(self.found), "possible": shown(self.possible)}
+        return catalogue()[self.code][part][language].format(**facts)
+
+    def render(self, language: Language | None = None) -> str:
+        """Several lines in one language; without one, the title stands in both."""
+        tongue = language or "en"
+        titles = [self.text("title", each) for each in ((language,) if language else ("zh", "en"))]
+        lines = [f"{self.code} {' / '.join(titles)}"]
+        for fact in ("where", "found", "possible", "nearest"):
+            if (value := getattr(self, fact)) is not None and value != "":
+                lines.append(f"  {WORDS[tongue][fact]}: {shown(value)}")
+        lines.append(f"  {WORDS[tongue]['mend']}: {self.text('mend', tongue)}")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # so that a worker process can hand one to its parent
+        state = {"where": self.where, "found": self.found, "possible": self.possible, "nearest": self.nearest}
+        return _rebuilt, (self.code, state | self.facts)
+
+
+class Problems(DanluError):
+    """Several errors found before anything was loaded, listed together."""
+
+    def __init__(self, problems: Sequence[DanluError]):
+        super().__init__("E1000", count=len(problems))
+        self.problems = list(problems)
+
+    def render(self, language: Language | None = None) -> str:
+        return "\n".join(problem.render(language) for problem in self.problems)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Problems, (self.problems,)
+
+
+def raise_all(problems: Sequence[DanluError]) -> None:
+    """Raise nothing, the one problem, or all of them together."""
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise Problems(problems)
+
+
+def _rebuilt(code: str, state: dict[str, Any]) -> DanluError:
+    return DanluError(code, **state)
