@@ -41,7 +41,7 @@ ALIASES = {
     "text_column": "data.text",
     "block_size": "data.length",
     "max_seq_length": "data.length",
-    "mlm_probability": "objective.share",
+    "mlm_probability": "corruption.share",
     "output_dir": "output",
     "run_name": "output",
     "data_seed": "seed",
@@ -93,7 +93,7 @@ def read_yaml(path: Path) -> Data:
 def parse_yaml(text: str) -> Any:
     if text.count("{") + text.count("[") > 10_000:  # nesting is checked later; this bounds the parser's own recursion
         raise ValueError("too many brackets")
-    return yaml.load(text, _PlainLoader)  # noqa: S506  (a SafeLoader)
+    return yaml.load(text, _PlainLoader)
 
 
 def to_yaml(data: Settings | Data) -> str:

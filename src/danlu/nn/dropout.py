@@ -1,0 +1,33 @@
+"""Dropout whose noise is drawn by a fast counter-based generator on the CPU."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Dropout(nn.Module):
+    """Zero a share `p` of the values while training, scale the rest so that the mean stays.
+
+    torch fills CPU masks one number at a time on one core, which costs a tenth of a small model's training step. Here torch's
+    default generator gives a single seed and numpy's SFC64 the noise, at several bytes a nanosecond. Whoever seeds torch
+    seeds this.
+    """
+
+    def __init__(self, p: float):
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        seed = int(torch.randint(2**62, ()))
+        noise = np.random.Generator(np.random.SFC64(seed)).integers(2**16, size=x.shape, dtype=np.uint16)
+        threshold = round(self.p * 2**16)
+        keep = torch.from_numpy(noise >= threshold)
+        return x * keep.to(x.dtype).mul_(2**16 / (2**16 - threshold))
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
