@@ -1,5 +1,6 @@
 """Optimisers: AdamW for everything, or Muon for the matrices and AdamW for the rest."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -17,7 +18,8 @@ MATCHED_RMS = 0.2  # Liu et al. 2025, eq. 4: gives Muon's update the size of Ada
 
 def suggested_rate(name: OptimizerName, width: int) -> float:
     """A learning rate that suits a fresh model of this width: falls as 1/sqrt(width), 6e-4 at 768 for AdamW."""
-    return {"adamw": 6e-4, "muon": 2e-3}[name] * (768 / width) ** 0.5
+    rates: dict[OptimizerName, float] = {"adamw": 6e-4, "muon": 2e-3}
+    return rates[name] * math.sqrt(768 / width)
 
 
 def make_optimizer(
@@ -77,7 +79,7 @@ class Muon(torch.optim.Optimizer):
         for parameter in parameters:
             if not self.state[parameter]:
                 self.state[parameter]["momentum"] = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = _gradients(parameters)
         averages = [self.state[parameter]["momentum"] for parameter in parameters]
         torch._foreach_lerp_(averages, gradients, 1 - self.momentum)
         looked_ahead = torch._foreach_lerp(gradients, averages, self.momentum)  # Nesterov's
@@ -98,7 +100,7 @@ class Muon(torch.optim.Optimizer):
         states = [self.state[parameter] for parameter in parameters]
         adamw(
             parameters,
-            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            _gradients(parameters),
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
@@ -135,6 +137,10 @@ def _sorted_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor], li
     vectors = [parameter for parameter in trainable if parameter.ndim < 2]
     kept = {id(parameter) for parameter in matrices + vectors}
     return list(matrices), [p for p in trainable if id(p) not in kept], list(vectors)
+
+
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
 def _by_shape(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
