@@ -1,0 +1,102 @@
+"""Where every input row went: each one ends in exactly one bucket, and the sums must match."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from danlu.errors import DanluError
+
+BUCKETS: Mapping[str, tuple[str, str]] = {
+    "trained": ("trained on whole", "全部用于训练"),
+    "truncated": ("trained on, cut short", "截断后用于训练"),
+    "divided": ("begun in training, ended in validation", "前部训练、后部验证"),
+    "held_out": ("kept for validation", "留作验证"),
+    "dropped": ("dropped", "丢弃"),
+}
+
+# Why a row is dropped; the sentence a person reads.
+REASONS: Mapping[str, tuple[str, str]] = {
+    "empty": ("no text in it", "没有文本"),
+    "no tokens": ("the tokenizer makes nothing of it", "分词后没有词元"),
+    "not JSON": ("the line is not JSON", "该行不是 JSON"),
+    "not an object": ("the line is JSON but not an object {...}", "该行是 JSON，但不是对象 {...}"),
+    "no column": ("the text column is missing or null", "缺少文本列，或其值为空"),
+    "not text": ("the text column holds something else than text", "文本列的值不是文本"),
+    "wrong fields": ("more or fewer fields than the header has", "字段数与表头不符"),
+    "open quote": ("a quotation mark is opened and never closed", "引号没有闭合"),
+    "surrogate": ("half of a surrogate pair, which is not text", "含有不成对的代理码位，不是合法文本"),
+}
+DETAILS = 1000  # places listed for one reason; the count goes on
+
+
+class Dropped(NamedTuple):
+    """One row that was left out, and why."""
+
+    reason: str
+    file: str
+    line: int
+
+
+@dataclass
+class Ledger:
+    """Counts of rows. `truncated_by` counts the tokens that were cut off; `details` lists where dropped rows stood."""
+
+    trained: int = 0
+    truncated: int = 0
+    divided: int = 0
+    held_out: int = 0
+    truncated_by: int = 0
+    read: int | None = None  # counted where rows are read; without it the buckets are believed
+    dropped: Counter[str] = field(default_factory=Counter)
+    details: list[Dropped] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """The sum of all buckets."""
+        return self.trained + self.truncated + self.divided + self.held_out + self.dropped.total()
+
+    def drop(self, reason: str, file: str, line: int) -> None:
+        self.dropped[reason] += 1
+        if self.dropped[reason] <= DETAILS:
+            self.details.append(Dropped(reason, file, line))
+
+    def truncate(self, by: int) -> None:
+        """A row that is trained on without its last `by` tokens."""
+        self.truncated += 1
+        self.truncated_by += by
+
+    def check(self) -> "Ledger":
+        """E1230 where a row was lost or counted twice."""
+        counts = (self.trained, self.truncated, self.divided, self.held_out, *self.dropped.values())
+        if min(counts) < 0 or (self.read is not None and self.read != self.rows):
+            raise DanluError("E1230", found=self.rows, possible=self.read)
+        return self
+
+    def merged(self, other: "Ledger") -> "Ledger":
+        """The rows of both."""
+        both = Ledger(dropped=self.dropped + other.dropped, details=self.details + other.details)
+        for name in ("trained", "truncated", "divided", "held_out", "truncated_by"):
+            setattr(both, name, getattr(self, name) + getattr(other, name))
+        both.read = None if self.read is None or other.read is None else self.read + other.read
+        return both
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ledger.json."""
+        return {
+            "read": self.rows if self.read is None else self.read,
+            "trained": self.trained,
+            "truncated": {"rows": self.truncated, "tokens": self.truncated_by},
+            "divided": self.divided,
+            "held_out": self.held_out,
+            "dropped": dict(self.dropped),
+            "details": [each._asdict() for each in self.details],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Ledger":
+        return cls(
+            trained=data["trained"], truncated=data["truncated"]["rows"], truncated_by=data["truncated"]["tokens"],
+            divided=data["divided"], held_out=data["held_out"], read=data["read"], dropped=Counter(data["dropped"]),
+            details=[Dropped(**each) for each in data["details"]],
+        ).check()  # fmt: skip
