@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -30,20 +30,37 @@ def catalogue() -> dict[str, dict[str, dict[Language, str]]]:
     return entries
 
 
+class Both(NamedTuple):
+    """A fact that reads differently in the two languages."""
+
+    en: str
+    zh: str
+
+
+class _Given(dict[str, str]):
+    """The facts of an error; one that was not given shows its own name."""
+
+    def __missing__(self, name: str) -> str:
+        return f"‹{name}›"
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name a typo most likely meant, if any is near."""
-    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    matches = get_close_matches(name[:80], list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 
 
-def shown(value: Any, limit: int = 200) -> str:
+def shown(value: Any, language: Language = "en", limit: int = 300) -> str:
     """A fact as text, never longer than a few lines."""
-    if isinstance(value, (list, tuple, set, frozenset, dict)) and not isinstance(value, str):
+    if isinstance(value, Both):
+        text = value.zh if language == "zh" else value.en
+    elif isinstance(value, (list, tuple, set, frozenset, dict)) and not isinstance(value, str):
         items = list(value)
-        text = ", ".join(str(item) for item in items[:12]) + (f", … ({len(items)})" if len(items) > 12 else "")
+        text = ", ".join(str(item) for item in items[:20]) + (f", … ({len(items)})" if len(items) > 20 else "")
     else:
         text = str(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 class DanluError(Exception):
@@ -59,9 +76,9 @@ class DanluError(Exception):
         self.facts = facts
 
     def text(self, part: str, language: Language) -> str:
-        facts = {name: shown(value) for name, value in self.facts.items()}
-        facts |= {"where": shown(self.where), "found": shown(self.found), "possible": shown(self.possible)}
-        return catalogue()[self.code][part][language].format(**facts)
+        facts = self.facts | {"where": self.where, "found": self.found, "possible": self.possible}
+        given = _Given({name: shown(value, language) for name, value in facts.items() if value is not None})
+        return catalogue()[self.code][part][language].format_map(given)
 
     def render(self, language: Language | None = None) -> str:
         """Several lines in one language; without one, the title stands in both."""
@@ -70,7 +87,7 @@ class DanluError(Exception):
         lines = [f"{self.code} {' / '.join(titles)}"]
         for fact in ("where", "found", "possible", "nearest"):
             if (value := getattr(self, fact)) is not None and value != "":
-                lines.append(f"  {WORDS[tongue][fact]}: {shown(value)}")
+                lines.append(f"  {WORDS[tongue][fact]}: {shown(value, tongue)}")
         lines.append(f"  {WORDS[tongue]['mend']}: {self.text('mend', tongue)}")
         return "\n".join(lines)
 
@@ -90,7 +107,8 @@ class Problems(DanluError):
         self.problems = list(problems)
 
     def render(self, language: Language | None = None) -> str:
-        return "\n".join(problem.render(language) for problem in self.problems)
+        title = self.text("title", language or "en")
+        return "\n".join([f"{self.code} {title}:", *(problem.render(language) for problem in self.problems)])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Problems, (self.problems,)

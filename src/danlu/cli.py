@@ -1,0 +1,226 @@
+"""The command: `danlu VERB [START] [DATA] [name=value | --name value ...]`.
+
+One table of verbs. A verb's package is imported when the verb is called, so that help never waits for torch.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+from typer.core import TyperCommand, TyperGroup
+
+from danlu import __version__
+from danlu.errors import DanluError, Language, nearest
+from danlu.voice import Voice, system_language
+
+if TYPE_CHECKING:
+    from danlu.recipes.call import Answer
+
+MISTAKE, FAILURE, STOPPED = 2, 1, 130
+FLAGS = ("dry_run", "json", "quick", "help")
+
+
+@dataclass(frozen=True)
+class Verb:
+    name: str
+    module: str
+    function: str
+    en: str
+    zh: str
+
+    def line(self, language: Language) -> str:
+        return self.zh if language == "zh" else self.en
+
+
+VERBS = (
+    Verb("demo", "danlu.recipes.demo", "demo",
+         "the whole path in minutes, on text this machine has", "用本机自带的文本，几分钟走完全程"),
+    Verb("data", "danlu.recipes.data", "data",
+         "inspect what a model will see; check, split files", "查看模型将看到的内容；检查、划分数据"),
+    Verb("tokenizer", "danlu.recipes.tokenizer", "tokenizer",
+         "train, compare, extend tokenizers", "训练、比较、扩充分词器"),
+    Verb("pretrain", "danlu.recipes.pretrain", "pretrain",
+         "train a model from nothing, or further; resume a run", "从零预训练、继续预训练，或恢复中断的运行"),
+    Verb("evaluate", "danlu.recipes.evaluate", "evaluate",
+         "measure a model on a text, with intervals", "在文本上评测模型，给出置信区间"),
+    Verb("chat", "danlu.recipes.chat", "chat",
+         "complete text and fill masks in the terminal", "在终端里续写文本、填充掩码"),
+    Verb("estimate", "danlu.recipes.estimate", "estimate",
+         "time, memory and disk of a run, before it", "运行之前估计时间、内存与磁盘"),
+    Verb("verify", "danlu.recipes.verify", "verify",
+         "prove that a run resumes exactly, that a model is unchanged", "证明运行可精确恢复、模型未被改动"),
+    Verb("doctor", "danlu.recipes.doctor", "doctor",
+         "what this machine and installation offer", "检查本机与安装环境"),
+    Verb("explain", "danlu.recipes.explain", "explain",
+         "what an error number means", "解释错误编号"),
+    Verb("schema", "danlu.recipes.explain", "schema",
+         "every setting of a verb as JSON Schema, for editors", "以 JSON Schema 列出某个动词的全部设置"),
+    Verb("ls", "danlu.recipes.listing", "listing",
+         "list models or runs", "列出模型或运行"),
+    Verb("convert", "danlu.recipes.convert", "convert",
+         "turn a folder with pickled weights into safetensors", "把 pickle 权重文件夹转换为 safetensors"),
+)  # fmt: skip
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 our failure, 2 the user's mistake, 130 stopped."""
+    words = list(sys.argv[1:] if words is None else words)
+    voice = Voice(spoken(words))
+    command = typer.main.get_command(application())
+    others = [word for word in words if not word.lstrip("-").startswith("lang=")]  # it may stand before the verb
+    words = [*others, *(word for word in words if word not in others)] if others else ["--help"]
+    run = partial(command.main, words, prog_name="danlu", standalone_mode=False, obj=voice)
+    return answer_for(lambda: int(run() or 0), words, voice)
+
+
+def spoken(words: Sequence[str]) -> Language:
+    """The language asked for by `lang=`, else the system's."""
+    for position, word in enumerate(words):
+        name, equals, value = word.lstrip("-").partition("=")
+        if name == "lang" and not equals:
+            value = next(iter(words[position + 1 :]), "")
+        if name == "lang" and value in ("en", "zh"):
+            return "zh" if value == "zh" else "en"
+    return system_language()
+
+
+def application() -> typer.Typer:
+    """The typer application: one free-form command a verb. The context carries the voice."""
+    helps = {"help_option_names": ["--help", "-h"]}
+    free = helps | {"allow_extra_args": True, "ignore_unknown_options": True}
+    app = typer.Typer(cls=_Overview, no_args_is_help=True, rich_markup_mode=None)
+    app.callback(context_settings=helps)(_before)
+    for verb in VERBS:
+        app.command(verb.name, help=verb.en, cls=_Page, context_settings=free)(_command(verb))
+    return app
+
+
+def perform(verb: Verb, words: Sequence[str], voice: Voice) -> int:
+    """Import what the verb needs and call it."""
+    from danlu.recipes.call import Call
+    from danlu.settings import parse_words, renamed
+
+    start = time.monotonic()
+    plain, settings = parse_words(words, FLAGS)
+    for typed, ours in renamed(words).items():
+        voice.say(f"{typed} is called {ours} here", f"{typed} 在这里称为 {ours}")
+    dry_run, as_json = settings.pop("dry_run", False) is True, settings.pop("json", False) is True
+    function: Callable[[Call], Answer] = getattr(import_module(verb.module), verb.function)
+    answer = function(Call(tuple(plain), settings, voice, dry_run))
+    if as_json:
+        said = {"verb": verb.name, "run": answer.run, "passed": answer.passed, "metrics": dict(answer.metrics)}
+        say_json(said | {"files": list(answer.files), "seconds": round(time.monotonic() - start, 3)})
+    return 0 if answer.passed else FAILURE
+
+
+def answer_for(work: Callable[[], int], words: Sequence[str], voice: Voice) -> int:
+    """Do the work; whatever goes wrong becomes a few calm words and an exit status."""
+    try:
+        return work()
+    except DanluError as error:
+        print(error.render(voice.language), file=sys.stderr)
+        if "--json" in words:
+            say_json({"error": error.code, "text": error.render(voice.language)})
+        return MISTAKE
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        say_stopped(stop, voice)
+        return STOPPED
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        note = Path(tempfile.gettempdir()) / f"danlu-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+        note.write_text(f"danlu {__version__}: {list(words)}\n{traceback.format_exc()}", encoding="utf8")
+        unforeseen = DanluError("E1003", found=f"{type(error).__name__}: {error}", note=note)
+        print(unforeseen.render(voice.language), file=sys.stderr)
+        return FAILURE
+
+
+def say_json(data: dict[str, Any]) -> None:
+    """One JSON object on the last line of stdout, for scripts."""
+    print(json.dumps(data, ensure_ascii=False, default=str), flush=True)
+
+
+def say_stopped(stop: BaseException, voice: Voice) -> None:
+    advice = getattr(stop, "advice", None) or getattr(stop.__cause__, "advice", None)
+    if advice:
+        voice.say(f"\nstopped; go on with:  {advice}", f"\n已停止；继续请运行：  {advice}")
+    else:
+        voice.say("\nstopped", "\n已停止")
+
+
+def overview(language: Language) -> str:
+    """What `danlu --help` shows."""
+    width = max(len(verb.name) for verb in VERBS) + 2
+    lines = [f"  {verb.name:<{width}}{verb.line(language)}" for verb in VERBS]
+    text: str = help_pages()["danlu"][language]
+    return text.replace("{version}", __version__).replace("{verbs}", "\n".join(lines))
+
+
+def page(name: str, language: Language) -> str:
+    """What `danlu VERB --help` shows: use, settings, examples."""
+    verb = next(verb for verb in VERBS if verb.name == name)
+    entry, shared = help_pages()[name], help_pages()["settings"]
+    titles = {"en": ("settings", "for every verb", "examples"), "zh": ("设置", "所有动词通用", "示例")}[language]
+    settings = [(setting, text[language]) for setting, text in entry.get("settings", {}).items()]
+    common = [(setting, text[language]) for setting, text in shared.items()]
+    parts = [f"danlu {entry['use']}\n\n{verb.line(language)}", entry[language].strip()]
+    parts += [_table(title, rows) for title, rows in zip(titles, (settings, common), strict=False) if rows]
+    parts.append(titles[2] + ":\n" + "\n".join(f"  {example}" for example in entry["examples"]))
+    return "\n\n".join(parts)
+
+
+def help_pages() -> dict[str, Any]:
+    text = files("danlu").joinpath("help.yaml").read_text(encoding="utf8")
+    pages: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return pages
+
+
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in rows) + 2
+    return f"{title}:\n" + "\n".join(f"  {name:<{width}}{text}" for name, text in rows)
+
+
+def _command(verb: Verb) -> Callable[[typer.Context], int]:
+    def command(context: typer.Context) -> int:
+        return perform(verb, context.args, context.obj)
+
+    return command
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"danlu {__version__}")
+        raise typer.Exit
+
+
+def _before(version: bool = typer.Option(False, "--version", is_eager=True, callback=_say_version)) -> None:
+    """Options that stand before any verb."""
+
+
+class _Overview(TyperGroup):
+    def get_help(self, ctx: Any) -> str:
+        return overview(ctx.obj.language)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.commands:
+            known = [verb.name for verb in VERBS]
+            raise DanluError("E1001", word=args[0], possible=known, nearest=nearest(args[0], known))
+        return super().resolve_command(ctx, args)
+
+
+class _Page(TyperCommand):
+    def get_help(self, ctx: Any) -> str:
+        return page(self.name or "", ctx.obj.language)

@@ -1,0 +1,183 @@
+"""Settings classes: frozen, closed, and clear about what is wrong with a value."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from danlu.errors import Both, DanluError, nearest, raise_all
+from danlu.settings.plain import Data, dump_yaml, merge
+from danlu.settings.words import canonical
+
+MAX_SHOWN = 20  # of very many problems, only the first are worth reading
+
+# What pydantic says of a wrong value, in both languages; {names} come from its context.
+DEMANDS = {
+    "int_parsing": Both("a whole number", "整数"),
+    "int_type": Both("a whole number", "整数"),
+    "int_from_float": Both("a whole number", "整数"),
+    "int_parsing_size": Both("a whole number of ordinary size", "大小正常的整数"),
+    "float_parsing": Both("a number", "数字"),
+    "float_type": Both("a number", "数字"),
+    "finite_number": Both("a finite number", "有限的数字"),
+    "bool_parsing": Both("true or false", "true 或 false"),
+    "bool_type": Both("true or false", "true 或 false"),
+    "string_type": Both("text", "文本"),
+    "dict_type": Both("names and values", "名称与值"),
+    "model_type": Both("a group of settings", "一组设置"),
+    "list_type": Both("a list", "列表"),
+    "tuple_type": Both("a list", "列表"),
+    "literal_error": Both("{expected}", "{expected}"),
+    "enum": Both("{expected}", "{expected}"),
+    "greater_than": Both("more than {gt}", "大于 {gt}"),
+    "greater_than_equal": Both("at least {ge}", "不小于 {ge}"),
+    "less_than": Both("less than {lt}", "小于 {lt}"),
+    "less_than_equal": Both("at most {le}", "不大于 {le}"),
+    "too_short": Both("at least {min_length} of them", "至少 {min_length} 个"),
+    "too_long": Both("at most {max_length} of them", "至多 {max_length} 个"),
+    "string_too_short": Both("at least {min_length} characters", "至少 {min_length} 个字符"),
+    "union_tag_invalid": Both("{expected_tags}", "{expected_tags}"),
+    "union_tag_not_found": Both("a group with its {discriminator}", "写明 {discriminator} 的一组设置"),
+}
+
+
+class Settings(BaseModel):
+    """Frozen, typed, and closed: a name it does not know is an error. Text may be typed as a number, never a number as
+    true or false; no number is infinite."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name:
+            kinds = _leaves(cls.model_fields[info.field_name].annotation)
+            if bool not in kinds and kinds & {int, float}:
+                return str(value).lower()  # which no number accepts
+        return value
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def build(kind: type[S], *layers: Mapping[str, Any], where: str | Path = "settings") -> S:
+    """Settings of `kind` from layers of plain data, later ones winning. Every problem is reported, together: E1101 for
+    a name nobody reads, E1102 for a wrong value, E1104 for a missing one, E1106 for one given twice."""
+    problems: list[DanluError] = []
+    plain: list[Data] = []
+    for layer in layers:
+        data, found = canonical(layer)
+        plain.append(data)
+        problems += found
+    try:
+        settings = kind.model_validate(merge(*plain))
+    except ValidationError as error:
+        problems += _problems(kind, error, where)
+    except RecursionError as error:
+        raise DanluError("E1103", where=where, found="nesting too deep") from error
+    raise_all(problems)
+    return settings
+
+
+def schema(kind: type[Settings]) -> Data:
+    """JSON Schema of a group of settings, for editors."""
+    return kind.model_json_schema()
+
+
+def to_yaml(data: Settings | Data) -> str:
+    """YAML that reads back as the same data."""
+    return dump_yaml(data.model_dump(mode="json") if isinstance(data, Settings) else data)
+
+
+def names(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every dotted name a settings class knows."""
+    found: list[str] = []
+    for name, field in kind.model_fields.items():
+        inner = _group_in(field.annotation)
+        found += names(inner, f"{prefix}{name}.") if inner else [prefix + name]
+    return found
+
+
+def _problems(kind: type[BaseModel], error: ValidationError, where: str | Path) -> Iterator[DanluError]:
+    """One problem a setting: a value that fits none of several kinds is told all of them."""
+    by_name: dict[str, list[Any]] = defaultdict(list)
+    for detail in error.errors(include_url=False):
+        by_name[".".join(_path(kind, detail["loc"]))].append(detail)
+    for name, details in list(by_name.items())[:MAX_SHOWN]:
+        detail = details[0]
+        if detail["type"] == "extra_forbidden":
+            yield _unknown(kind, name, where)
+        elif detail["type"] == "missing":
+            yield DanluError("E1104", where=where, name=name)
+        else:
+            yield DanluError("E1102", where=where, name=name, found=_brief(detail["input"]), possible=_demand(details))
+
+
+def _unknown(kind: type[BaseModel], name: str, where: str | Path) -> DanluError:
+    *parents, last = name.split(".")
+    group = kind
+    for parent in parents:
+        field = group.model_fields.get(parent)
+        group = (_group_in(field.annotation) if field else None) or group
+    every = names(kind)
+    near = nearest(last, group.model_fields)
+    near = ".".join([*parents, near]) if near else nearest(name, every) or _by_last(last, every)
+    return DanluError("E1101", where=where, name=name, possible=list(group.model_fields), nearest=near)
+
+
+def _path(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """The names that lead to a value, without the marks pydantic adds for each member of a union."""
+    path: list[str] = []
+    group: type[BaseModel] | None = kind
+    for part in location:
+        if group is None:
+            path += [str(part)] if isinstance(part, int) else []
+            continue
+        path.append(str(part))
+        field = group.model_fields.get(str(part))
+        group = _group_in(field.annotation) if field else None
+    return path
+
+
+def _demand(details: Sequence[Any]) -> Both:
+    demands = []
+    for detail in details:
+        said = DEMANDS.get(detail["type"], Both(detail["msg"], detail["msg"]))
+        context = detail.get("ctx", {})
+        demands.append(Both(said.en.format(**context), said.zh.format(**context)))
+    unique = list(dict.fromkeys(demands))
+    return Both(" or ".join(each.en for each in unique), " 或 ".join(each.zh for each in unique))
+
+
+def _brief(value: Any) -> str:
+    """A value as text, without walking through a very large one."""
+    if isinstance(value, (dict, list)) and len(value) > 20:
+        return f"{type(value).__name__} ({len(value)})"
+    return repr(value[:200] if isinstance(value, str) else value)[:200]
+
+
+def _by_last(name: str, known: Iterable[str]) -> str | None:
+    """`lr` was typed where `train.lr` was meant."""
+    by_last = {full.rpartition(".")[2]: full for full in known}
+    near = nearest(name, by_last)
+    return by_last[near] if near else None
+
+
+def _group_in(annotation: Any) -> type[BaseModel] | None:
+    """The one settings class an annotation allows, if there is exactly one."""
+    groups = [leaf for leaf in _leaves(annotation) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
+    return groups[0] if len(groups) == 1 else None
+
+
+def _leaves(annotation: Any) -> set[Any]:
+    """What an annotation allows, its unions taken apart."""
+    if get_origin(annotation) is Annotated:
+        return _leaves(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_leaves, get_args(annotation)))
+    return {annotation}
