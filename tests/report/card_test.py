@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from danlu.errors import Language
+from danlu.report.card import card, pipeline, write_card
+from danlu.report.record import Record
+from danlu.voice import Voice
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", ["Quality", "Repeat", "bits a byte"]), ("zh", ["质量", "重复", "每字节比特数"])]
+)
+def test_the_card_of_a_run(run_folder: Path, language: Language, words: list[str]) -> None:
+    text = write_card(run_folder, language).read_text(encoding="utf8")
+    _, front, body = text.split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert (matter["library_name"], matter["pipeline_tag"], matter["tags"]) == (
+        "transformers",
+        "text-generation",
+        ["danlu", "gpt2"],
+    )
+    metrics = matter["model-index"][0]["results"][0]["metrics"]
+    assert metrics[0] == {"type": "bits_per_byte", "value": 1.412, "name": "bits a byte"}
+    for part in [
+        *words,
+        "1.3910 – 1.4330",
+        "13,924,352",
+        "9f2c" * 16,
+        "danlu pretrain gpt-austen/config.yaml",
+        "lr: 0.001",
+    ]:
+        assert part in body
+
+
+def test_proofs_are_shown_where_recorded() -> None:
+    proved = Record(Path("x"), danlu={"proofs": {"resume": "40 kills, all bit-equal"}})
+    assert "resumes to the same bits: 40 kills" in card(proved, Voice("en"))
+    assert "Proofs" not in card(Record(Path("x")), Voice("en"))
+
+
+def test_names_cannot_become_markup_or_leave_their_cell() -> None:
+    rows = [{"name": "a|<b>", "value": 1.0, "data": "c|\nd"}]
+    text = card(Record(Path("<i>"), evaluation={"results": rows}), Voice("en")).split("---\n", 2)[2]
+    assert "<b>" not in text
+    assert "<i>" not in text
+    assert "| a\\|&lt;b> |" in text
+
+
+def test_code_cannot_end_its_own_block() -> None:
+    text = card(
+        Record(Path("x"), config={"a": "```\n# no"}, metrics=Record(Path("x")).metrics, danlu={"changes": "```"}),
+        Voice("en"),
+    )
+    assert "````yaml" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("BertForMaskedLM", "fill-mask"),
+        ("GPT2LMHeadModel", "text-generation"),
+        ("T5ForConditionalGeneration", "text2text-generation"),
+        ("Odd", None),
+    ],
+)
+def test_pipeline_by_architecture(name: str, tag: str | None) -> None:
+    assert pipeline(Record(Path("x"), model={"architectures": [name]})) == tag
