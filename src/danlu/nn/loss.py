@@ -14,7 +14,12 @@ BLOCK_ELEMENTS = 2**20  # of float32 softmax: 4 MB, so that it stays in the cach
 
 
 def head_loss(
-    features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float = 0.0, z_weight: float = 0.0
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    smoothing: float = 0.0,
+    z_weight: float = 0.0,
 ) -> Tensor:
     """Sum over tokens of cross-entropy(features @ weight.T + bias, targets), in float32.
 
@@ -56,7 +61,7 @@ class _HeadLoss(torch.autograd.Function):
                 part = logits.t().mm(low_features[rows])
                 weight_grad = part.float() if weight_grad is None else weight_grad.add_(part)
             if bias_grad is not None:
-                bias_grad += logits.sum(0, dtype=torch.float32)
+                bias_grad += logits.new_ones(len(logits)) @ logits  # a product adds in float32 without a float32 copy
             del logits
         if wants[1] and weight_grad is None:  # no token at all
             weight_grad = torch.zeros_like(weight, dtype=torch.float32)

@@ -11,9 +11,9 @@ LARGEST = 2**30
 def hold_memory() -> bool:
     """Ask the C library to reuse large blocks rather than return them to the system; true if it agreed.
 
-    By default glibc maps every block over 32 MB afresh and unmaps it when freed, so each gradient of each step is paid for
-    twice: once in page faults, once in zeroing. A training step frees and asks for the same sizes again and again; holding
-    them took a fifth off the step of a 22M-parameter encoder. Does nothing where the C library is another one.
+    By default glibc maps every large block afresh and unmaps it when freed, so each gradient of each step is paid for
+    in page faults and zeroing. A training step asks for the same sizes again and again; holding them took a sixth off
+    the step of a 22M-parameter encoder. Does nothing where the C library is another one.
     """
     if not sys.platform.startswith("linux"):
         return False
