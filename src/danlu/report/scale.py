@@ -82,20 +82,10 @@ def x_span(xs: Sequence[Floats]) -> Span:
 
 
 def y_span(raw: Sequence[Curve], drawn: Sequence[Curve], log: bool, zero: bool) -> Span:
-    """The drawn curves wholly, the raw values without the wildest hundredth."""
-    parts = []
-    for (_, values), (_, level) in zip(raw, drawn, strict=True):
-        values, level = (each[np.isfinite(each) & (each > 0 if log else True)] for each in (values, level))
-        if len(level):
-            wild = len(values) > 50
-            parts += [
-                np.percentile(values, (1, 99) if wild else (0, 100)),
-                np.percentile(level, (1, 99) if wild else (0, 100)),
-            ]
-            parts.append(level[-1:])
-    if not parts:
+    """Room for all values, save wild ones that would flatten the rest."""
+    every = np.concatenate([*(_ends(values, log) for _, values in (*raw, *drawn)), np.empty(0)])
+    if not len(every):
         return (1.0, 10.0) if log else (0.0, 1.0)
-    every = np.concatenate(parts)
     low, high = float(every.min()), float(every.max())
     if log:
         return (low / 1.04, high * 1.04) if high > low else (low / 2, high * 2)
@@ -103,6 +93,16 @@ def y_span(raw: Sequence[Curve], drawn: Sequence[Curve], log: bool, zero: bool) 
         low = min(low, 0.0)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return (low if zero else low - room), high + room
+
+
+def _ends(values: Floats, log: bool) -> Floats:
+    """The least and the greatest value, neither farther out than the middle 98 % are wide."""
+    values = values[np.isfinite(values) & (values > 0 if log else True)]
+    if not len(values):
+        return values
+    low, high = np.percentile(values, (1, 99))
+    least = max(low - (high - low), low / 2) if log else low - (high - low)
+    return np.array([max(values.min(), least), min(values.max(), high + (high - low))])
 
 
 def place(value: float, span: Span, log: bool = False) -> float:
