@@ -6,28 +6,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class Dropout(nn.Module):
-    """Zero a share `p` of the values while training, scale the rest so that the mean stays.
+def dropout(x: Tensor, p: float) -> Tensor:
+    """Zero a share `p` of the values and scale the rest so that the mean stays (Srivastava et al. 2014).
 
-    torch fills CPU masks one number at a time on one core, which costs a tenth of a small model's training step. Here torch's
-    default generator gives a single seed and numpy's SFC64 the noise, at several bytes a nanosecond. Whoever seeds torch
-    seeds this.
+    torch fills CPU masks one number at a time on one core, which costs a tenth of a small model's training step. Here
+    torch's default generator gives a single seed and numpy's SFC64 the noise, at several bytes a nanosecond. Whoever
+    seeds torch seeds this.
     """
+    if p == 0.0:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    seed = int(torch.randint(2**62, ()))
+    noise = np.random.Generator(np.random.SFC64(seed)).integers(2**16, size=x.shape, dtype=np.uint16)
+    threshold = round(p * 2**16)
+    keep = torch.from_numpy(noise >= threshold)
+    return x * keep.to(x.dtype).mul_(2**16 / (2**16 - threshold))
+
+
+class Dropout(nn.Module):
+    """`dropout` while training, nothing otherwise."""
 
     def __init__(self, p: float):
         super().__init__()
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0.0:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        seed = int(torch.randint(2**62, ()))
-        noise = np.random.Generator(np.random.SFC64(seed)).integers(2**16, size=x.shape, dtype=np.uint16)
-        threshold = round(self.p * 2**16)
-        keep = torch.from_numpy(noise >= threshold)
-        return x * keep.to(x.dtype).mul_(2**16 / (2**16 - threshold))
+        return dropout(x, self.p) if self.training else x
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
