@@ -24,7 +24,7 @@ SETTINGS = {
 def explain(call: Call) -> Answer:
     """Print an error's page; without a number, list them all."""
     call.build(Common)
-    (word,) = call.take("E1203", optional=1)
+    (word,) = call.take("NUMBER", optional=1)
     if word is None:
         for code in catalogue():
             print(f"{code}  {_plain(code, 'title', call.voice.language)}")

@@ -1,0 +1,152 @@
+"""Run folders: what they hold, how far they have come, and what a new one is called."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from danlu.errors import DanluError
+from danlu.files import replace_file, replace_json
+from danlu.recipes.call import Common
+from danlu.report.record import Metrics, read_metrics
+from danlu.settings import Data, merge, read_yaml, to_yaml
+
+CONFIG, MODEL, CARD = "config.yaml", "model", "README.md"
+State = Literal["empty", "interrupted", "finished"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder; it stands wherever a path is wanted, so it can be handed on as a START."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def model(self) -> Path:
+        return self.path / MODEL
+
+    @property
+    def config(self) -> Data:
+        """Every setting, resolved. E1103 where the file is damaged."""
+        return read_yaml(self.path / CONFIG)
+
+    @property
+    def state(self) -> State:
+        """A run is finished once its model and, last of all, its card are written."""
+        if not (self.path / CONFIG).is_file():
+            return "empty"
+        return "finished" if self.model.is_dir() and (self.path / CARD).is_file() else "interrupted"
+
+    @property
+    def history(self) -> Metrics:
+        """Every logged step, evaluation and event."""
+        return read_metrics(self.path / "metrics.jsonl")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The last step's numbers, the best evaluation's, and what was measured at the end."""
+        history = self.history
+        found: dict[str, Any] = {}
+        if history.steps:
+            last = history.steps[-1]
+            found = {name: last[name] for name in ("step", "loss", "seconds", "tokens_per_second") if name in last}
+        losses = history.validation("loss")[1]
+        if losses:
+            found["validation_loss"] = min(losses)
+        return found | {row["name"]: row["value"] for row in read_results(self.path)}
+
+    def write_config(self, settings: Common, verb: str) -> None:
+        """config.yaml: `danlu <verb> <folder>/config.yaml` repeats the run."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        data = {"verb": verb} | settings.model_dump(mode="json")
+        head = f"# every setting of this run; repeat it with: danlu {verb} {self.path / CONFIG}\n"
+        replace_file(self.path / CONFIG, head + to_yaml(data))
+
+    def files(self) -> tuple[Path, ...]:
+        """What the run has written, for people and scripts."""
+        names = (CONFIG, MODEL, "metrics.jsonl", "ledger.json", "evaluation.json", "samples.json", "report.html", CARD)
+        return tuple(self.path / name for name in names if (self.path / name).exists())
+
+
+def read_results(folder: Path) -> list[Data]:
+    """The rows of evaluation.json: name, value, low, high, count, data."""
+    path = folder / "evaluation.json"
+    if not path.is_file():
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf8"))["results"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [row for row in rows if isinstance(row, dict) and {"name", "value"} <= row.keys()]
+
+
+def add_results(folder: Path, rows: list[Data], more: Data | None = None) -> Path:
+    """Put measured rows into evaluation.json; a measure taken again on the same data replaces the older one."""
+    fresh = {(row["name"], row.get("data")) for row in rows}
+    kept = [row for row in read_results(folder) if (row["name"], row.get("data")) not in fresh]
+    replace_json(folder / "evaluation.json", merge(_mapping(folder / "evaluation.json"), more or {}, {"results": kept + rows}))
+    return folder / "evaluation.json"
+
+
+def note_proof(folder: Path, name: str, said: str) -> None:
+    """Write a proof (resume, parity) into the model's danlu.json, where the card finds it."""
+    path = folder / MODEL / "danlu.json"
+    if path.is_file():
+        replace_json(path, merge(_mapping(path), {"proofs": {name: said}}))
+
+
+def is_run(path: Path) -> bool:
+    return path.is_dir() and (path / CONFIG).is_file()
+
+
+def new_run(output: str | None, start: str, data: str) -> Run:
+    """The folder asked for, or the first free runs/<start>-<data>. E1620 where a finished run stands in the way."""
+    if output:
+        run = Run(Path(output))
+        if run.state == "finished":
+            raise DanluError("E1620", where=run.path, name=run.path)
+        return run
+    stem = f"{slug(start)}-{slug(data)}" if data else slug(start)
+    return next_free(Path("runs") / stem)
+
+
+def next_free(path: Path) -> Run:
+    """`path`, or `path`-2, -3, … : the first that holds no run."""
+    number, run = 1, Run(path)
+    while run.path.exists() and any(run.path.iterdir() if run.path.is_dir() else [run.path]):
+        number += 1
+        run = Run(path.with_name(f"{path.name}-{number}"))
+    return run
+
+
+def slug(text: str) -> str:
+    """A word for a folder's name: runs/x/model -> x, texts/My book.txt.gz -> my-book."""
+    parts = [part for part in Path(text).parts if part not in ("/", ".", "..", MODEL)]
+    name = re.sub(r"\.(gz|txt|jsonl|json|csv|tsv|parquet|md|yaml|yml)", "", (parts or [""])[-1], flags=re.IGNORECASE)
+    return re.sub(r"[^\w]+", "-", name).strip("-_").lower()[:40] or "run"
+
+
+def folder_problems(folder: Path) -> list[DanluError]:
+    """E1623 where nothing can be written."""
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        return [DanluError("E1623", where=folder, found=place)]
+    return []
+
+
+def _mapping(path: Path) -> Data:
+    try:
+        data = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+    except ValueError:
+        data = {}
+    return data if isinstance(data, dict) else {}
