@@ -6,7 +6,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from danlu.errors import Both, DanluError, nearest, raise_all
 from danlu.settings.plain import Data, dump_yaml, merge
@@ -52,11 +52,17 @@ class Settings(BaseModel):
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, coerce_numbers_to_str=True
     )
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name:
-            kinds = _leaves(cls.model_fields[info.field_name].annotation)
+    def _truth_is_no_number(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not any(isinstance(value, bool) for value in data.values()):
+            return data
+        return {name: cls._without_truth(name, value) for name, value in data.items()}
+
+    @classmethod
+    def _without_truth(cls, name: str, value: Any) -> Any:
+        if isinstance(value, bool) and name in cls.model_fields:
+            kinds = _leaves(cls.model_fields[name].annotation)
             if bool not in kinds and kinds & {int, float}:
                 return str(value).lower()  # which no number accepts
         return value
