@@ -24,7 +24,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "no column": ("the text column is missing or null", "缺少文本列，或其值为空"),
     "not text": ("the text column holds something else than text", "文本列的值不是文本"),
     "wrong fields": ("more or fewer fields than the header has", "字段数与表头不符"),
-    "open quote": ("a quotation mark is opened and never closed", "引号没有闭合"),
+    "stray quote": ("a quotation mark inside a quoted field", "带引号的字段内有多余的引号"),
     "surrogate": ("half of a surrogate pair, which is not text", "含有不成对的代理码位，不是合法文本"),
 }
 DETAILS = 1000  # places listed for one reason; the count goes on
@@ -55,6 +55,10 @@ class Ledger:
     def rows(self) -> int:
         """The sum of all buckets."""
         return self.trained + self.truncated + self.divided + self.held_out + self.dropped.total()
+
+    def count(self) -> None:
+        """A row was read."""
+        self.read = (self.read or 0) + 1
 
     def drop(self, reason: str, file: str, line: int) -> None:
         self.dropped[reason] += 1

@@ -1,0 +1,7 @@
+from pathlib import Path
+
+PREFIX = "builtin:"
+
+
+def builtin_file(name: str, folder: Path) -> Path:
+    return folder

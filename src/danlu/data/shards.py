@@ -1,0 +1,282 @@
+"""Text tokenised once, kept as shards that are mapped into memory.
+
+A corpus is a folder in the cache, named by the content of its files, the tokenizer's fingerprint and the settings that
+matter. Its shards are cut by the bytes of the text, so that they are known before anything is tokenised: each is
+`NUMBER-DIGEST.safetensors`, named by its own SHA-256. What a killed run finished is found by name and not done again;
+what is damaged or cut short does not fit its name and is. `corpus.json` is written last.
+"""
+
+import errno
+import fcntl
+import hashlib
+import itertools
+import json
+from array import array
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from danlu.data.corpus import Corpus, Pieces, Tokens
+from danlu.data.ledger import Ledger
+from danlu.data.reading import Reading, Row
+from danlu.data.sources import DataSettings, Source, fingerprints, resolved, sources
+from danlu.errors import DanluError
+from danlu.files import replace_file, replace_json, sweep
+from danlu.voice import Voice
+
+VERSION = 1  # of the shards; part of the key
+SHARD_BYTES = 64 << 20  # of text in a shard
+BATCH_BYTES = 2 << 20  # of text given to the tokenizer at once: enough for all its threads
+MATTERS = ("format", "text", "columns", "documents", "encoding", "broken")
+ARRAYS = ("tokens", "lengths", "sizes", "hashes", "begins")
+
+
+class Encoder(Protocol):
+    """What is asked of a tokenizer."""
+
+    @property
+    def vocabulary(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode_many(self, texts: list[str]) -> list[list[int]]: ...
+
+
+def prepare(settings: DataSettings, tokenizer: Encoder, voice: Voice, paths: Sequence[str] | None = None) -> Corpus:
+    """The corpus behind `paths` (`settings.paths` where not given), read from the cache where it is there.
+
+    E1211 where there is no text at all, E1701 where the disk is full; the other errors are those of the sources.
+    """
+    settings = resolved(settings)
+    found = sources(settings.paths if paths is None else paths, settings)
+    folder = settings.cache_folder / "corpora" / _key(settings, tokenizer, found)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder, voice):
+        sweep(folder)
+        manifest = _manifest(folder, voice)
+        if manifest is None:
+            manifest = _build(folder, found, settings, tokenizer, voice)
+        return _opened(folder, manifest)
+
+
+def _key(settings: DataSettings, tokenizer: Encoder, found: Sequence[Source]) -> str:
+    chosen = settings.model_dump(mode="json", include=set(MATTERS))
+    facts = [VERSION, SHARD_BYTES, fingerprints(found), tokenizer.fingerprint, chosen]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextmanager
+def _alone(folder: Path, voice: Voice) -> Iterator[None]:
+    """One process at a time prepares a corpus; the system takes the lock back from one that is killed."""
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            voice.say("another run is preparing this data; waiting for it", "另一次运行正在准备此数据，等待其完成")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _manifest(folder: Path, voice: Voice) -> Mapping[str, Any] | None:
+    """What corpus.json says, if every shard is there and as it was written."""
+    try:
+        manifest: Mapping[str, Any] = json.loads((folder / "corpus.json").read_bytes())
+        names = [str(name) for name in manifest["shards"]]
+        Ledger.from_json(manifest["ledger"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, DanluError):
+        voice.say("corpus.json is damaged and made anew", "corpus.json 已损坏，将重新生成")
+        return None
+    return manifest if all(_kept(folder, number, voice) == name for number, name in enumerate(names)) else None
+
+
+def _kept(folder: Path, number: int, voice: Voice) -> str | None:
+    """The name of a finished shard; one whose content does not fit its name is removed."""
+    for path in sorted(folder.glob(f"{number:05d}-*.safetensors")):
+        if _name(number, path.read_bytes()) == path.name:
+            return path.name
+        voice.say(f"{path.name} is damaged and made anew", f"{path.name} 已损坏，将重新生成")
+        path.unlink()
+    return None
+
+
+def _name(number: int, content: bytes) -> str:
+    return f"{number:05d}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+
+
+def _build(
+    folder: Path, found: Sequence[Source], settings: DataSettings, tokenizer: Encoder, voice: Voice
+) -> Mapping[str, Any]:
+    """Tokenise what is not there yet, then write corpus.json."""
+    count = _Count(Ledger(read=0))
+    names: list[str] = []
+    total = sum(source.path.stat().st_size for source in found)
+    with voice.progress("tokenising", "分词", total) as bar, ThreadPoolExecutor(2) as threads:
+        reading = Reading(settings, count.ledger, voice, bar.advance)
+        stream = reading.rows(list(found))
+        while first := next(stream, None):
+            number, rows = len(names), _up_to(SHARD_BYTES, itertools.chain([first], stream))
+            if name := _kept(folder, number, voice):
+                places = [_Place(row.file, row.line, row.begins) for row, _ in rows]
+                lengths = _arrays(folder / name)["lengths"]
+            else:
+                places, arrays = _tokenised(rows, tokenizer, threads)
+                name, lengths = _write(folder, number, arrays), arrays["lengths"]
+            count.add(places, lengths.tolist())
+            names.append(name)
+    ledger = count.closed()
+    if not count.tokens:
+        raise DanluError("E1211", where=[source.name for source in found], found=dict(ledger.dropped))
+    manifest = {"version": VERSION, "shards": names, "ledger": ledger.to_json()}
+    with _room(folder):
+        replace_json(folder / "corpus.json", manifest)
+    return manifest
+
+
+class _Place(NamedTuple):
+    """Where a piece of text stood."""
+
+    file: str
+    line: int
+    begins: bool
+
+
+@dataclass
+class _Count:
+    """Documents as they pass: those that leave no token are dropped, the others trained on."""
+
+    ledger: Ledger
+    tokens: int = 0
+    current: _Place | None = None
+    current_tokens: int = 0
+
+    def add(self, places: Sequence[_Place], lengths: Sequence[int]) -> None:
+        for place, length in zip(places, lengths, strict=True):
+            if place.begins:
+                self._end()
+                self.current, self.current_tokens = place, 0
+            self.current_tokens += length
+            self.tokens += length
+
+    def closed(self) -> Ledger:
+        self._end()
+        self.current = None
+        return self.ledger.check()
+
+    def _end(self) -> None:
+        if self.current and self.current_tokens:
+            self.ledger.trained += 1
+        elif self.current:
+            self.ledger.drop("no tokens", self.current.file, self.current.line)
+
+
+def _up_to(size: int, rows: Iterator[Row]) -> Iterator[tuple[Row, bytes]]:
+    """Rows with their UTF-8 bytes until there are `size` of these; a shard depends on nothing but the text."""
+    done = 0
+    for row in rows:
+        raw = row.text.encode()
+        yield row, raw
+        done += len(raw)
+        if done >= size:
+            return
+
+
+def _tokenised(
+    rows: Iterator[tuple[Row, bytes]], tokenizer: Encoder, threads: ThreadPoolExecutor
+) -> tuple[list[_Place], dict[str, NDArray[Any]]]:
+    """One shard. The tokenizer has threads of its own; a second batch waits while the first becomes an array."""
+    kind = np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32
+    places: list[_Place] = []
+    sizes, hashes, under_way = array("Q"), array("Q"), deque[Future[tuple[NDArray[Any], NDArray[Any]]]]()
+    done: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    for batch in _batches(rows):
+        for row, raw in batch:
+            places.append(_Place(row.file, row.line, row.begins))
+            sizes.append(len(raw))
+            hashes.append(int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest()))
+        under_way.append(threads.submit(_encoded, [row.text for row, _ in batch], tokenizer, kind))
+        if len(under_way) > 2:
+            done.append(under_way.popleft().result())
+    done += [future.result() for future in under_way]
+    return places, {
+        "tokens": np.concatenate([tokens for tokens, _ in done]),
+        "lengths": np.concatenate([lengths for _, lengths in done]),
+        "sizes": np.array(sizes, np.uint64),
+        "hashes": np.array(hashes, np.uint64),
+        "begins": np.array([place.begins for place in places], bool),
+    }
+
+
+def _batches(rows: Iterator[tuple[Row, bytes]]) -> Iterator[list[tuple[Row, bytes]]]:
+    batch, size = [], 0
+    for row, raw in rows:
+        batch.append((row, raw))
+        size += len(raw)
+        if size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _encoded(texts: list[str], tokenizer: Encoder, kind: type[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    encoded = tokenizer.encode_many(texts)
+    lengths = np.array([len(tokens) for tokens in encoded], np.uint32)
+    flat = np.fromiter(itertools.chain.from_iterable(encoded), kind, count=int(lengths.sum()))
+    return flat, lengths
+
+
+def _write(folder: Path, number: int, arrays: Mapping[str, NDArray[Any]]) -> str:
+    content = safetensors.numpy.save(dict(arrays))
+    name = _name(number, content)
+    with _room(folder):
+        replace_file(folder / name, content)
+    return name
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DanluError("E1701", where=folder, needed=f"{SHARD_BYTES >> 20} MB") from error
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a shard, mapped into memory."""
+    mapped = np.memmap(path, np.uint8, mode="r")
+    start = 8 + int.from_bytes(mapped[:8].tobytes(), "little")
+    header = json.loads(mapped[8:start].tobytes())
+    kinds = {"U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "BOOL": np.bool_}
+
+    def array_of(name: str) -> NDArray[Any]:
+        first, last = header[name]["data_offsets"]
+        return mapped[start + first : start + last].view(kinds[header[name]["dtype"]])
+
+    return {name: array_of(name) for name in ARRAYS}
+
+
+def _opened(folder: Path, manifest: Mapping[str, Any]) -> Corpus:
+    """The corpus of a prepared folder; documents without tokens are left out."""
+    shards = [_arrays(folder / name) for name in manifest["shards"]]
+    columns = {name: np.concatenate([shard[name] for shard in shards]) for name in ARRAYS if name != "tokens"}
+    lengths = columns["lengths"].astype(np.int64)
+    pieces = Pieces(
+        np.cumsum(lengths) - lengths, lengths, columns["sizes"].astype(np.int64), columns["hashes"], columns["begins"]
+    )
+    owners = np.cumsum(pieces.begins) - 1
+    kept = np.bincount(owners, lengths)[owners] > 0
+    tokens = Tokens(tuple(shard["tokens"] for shard in shards))
+    return Corpus(tokens, pieces[kept], Ledger.from_json(manifest["ledger"]))
