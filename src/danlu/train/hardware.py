@@ -1,0 +1,89 @@
+"""What the processor offers, and what to do when its memory runs out."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from danlu.train.settings import Precision
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def compute_precision(wanted: Precision, device: torch.device) -> torch.dtype:
+    """bf16 where it is wanted, or where "auto" finds a processor that multiplies it natively."""
+    if wanted == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    return torch.bfloat16 if wanted == "bf16" else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Matrix products in bf16; nothing at all in float32."""
+    return torch.autocast(device.type, dtype) if dtype == torch.bfloat16 else nullcontext()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine had no memory left. torch's CPU allocator says so in words only."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+def give_back_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def recomputed(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """While entered, each block keeps only its input for the backward pass (Chen et al. 2016).
+
+    Blocks are the members of the model's outermost module lists. A block's chance is drawn again as it was drawn first.
+    """
+    blocks = list(_blocks(model)) if wanted else []
+    for block in blocks:
+        block.forward = partial(_recompute, block.forward)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward  # the instance's; the class's shows again
+
+
+@contextmanager
+def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """While entered, each block runs as torch.compile made it; blocks of one shape share the work of compiling."""
+    blocks = list(_blocks(model)) if wanted else []
+    for block in blocks:
+        block.compile()
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block._compiled_call_impl = None
+
+
+def _recompute(forward: Any, *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, nn.ModuleList):
+            yield from child
+        else:
+            yield from _blocks(child)
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False

@@ -1,0 +1,70 @@
+"""All that a checkpoint of a run holds."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from danlu.train.guard import Guard, GuardState
+from danlu.train.progress import Progress
+from danlu.train.resume import Checkpoint
+from danlu.train.tensors import Tensors, load_model, load_optimizer, model_tensors, optimizer_tensors
+
+
+class TrainingState:
+    """Weights, the optimiser's memory, counters and windows: with settings and data, they decide every later step."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, guard: Guard):
+        self.model, self.optimizer, self.guard = model, optimizer, guard
+        self.progress = Progress()
+        self.best: Tensors | None = None  # weights of the best evaluation
+
+    def keep_best(self) -> None:
+        self.best = {name: tensor.detach().cpu().clone() for name, tensor in model_tensors(self.model).items()}
+
+    @property
+    def has_better(self) -> bool:
+        """Whether the best weights are no longer the model's."""
+        return self.best is not None and self.progress.best_step != self.progress.step
+
+    def tensors(self) -> dict[str, Tensors]:
+        """By file: model, optimizer, and best where those are other weights."""
+        groups = {"model": model_tensors(self.model), "optimizer": optimizer_tensors(self.model, self.optimizer)[0]}
+        if self.has_better and self.best is not None:
+            groups["best"] = self.best
+        return groups
+
+    def plain(self) -> dict[str, Any]:
+        """What is not tensors, as JSON."""
+        return {
+            "progress": self.progress.plain(),
+            "guard": self.guard.state.plain(),
+            "optimizer": optimizer_tensors(self.model, self.optimizer)[1],
+        }
+
+    def read(self, saved: Checkpoint, *, keep_best: bool) -> None:
+        """Become what a checkpoint holds. E1607 where it is another model's or another optimiser's."""
+        load_model(self.model, saved.tensors("model"), saved.folder)
+        load_optimizer(
+            self.model, self.optimizer, saved.tensors("optimizer"), saved.state["optimizer"], saved.folder
+        )  # fmt: skip
+        self.progress = Progress.read(saved.state["progress"])
+        self.guard.state = GuardState.read(saved.state["guard"])
+        self.best = saved.tensors("best") or None
+        if keep_best and self.best is None and self.progress.best_step == self.progress.step > 0:
+            self.keep_best()
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What the last bits of a sum may depend on besides its terms."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "device": device.type, "processor": name, "threads": torch.get_num_threads(),
+            "cores": os.cpu_count()}  # fmt: skip
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """`name old -> new` for each that changed."""
+    names = [*before, *(name for name in now if name not in before)]
+    return [f"{name} {before.get(name)} -> {now.get(name)}" for name in names if before.get(name) != now.get(name)]

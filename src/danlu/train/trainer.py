@@ -1,0 +1,357 @@
+"""The training loop: the only one."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from danlu import files
+from danlu.data.batch import Batch
+from danlu.errors import DanluError
+from danlu.train.evaluation import Stream
+from danlu.train.gradients import Gradients, Measured
+from danlu.train.guard import Guard, Verdict
+from danlu.train.hardware import autocast, compiled, compute_precision, give_back_memory, is_out_of_memory, recomputed
+from danlu.train.log import Board, Journal, Metrics
+from danlu.train.memory import hold_memory
+from danlu.train.objectives import Objective
+from danlu.train.optimizers import make_optimizer, suggested_rate
+from danlu.train.pace import Pace, count_tokens
+from danlu.train.progress import Progress
+from danlu.train.resume import Checkpoints
+from danlu.train.saving import Saver
+from danlu.train.schedules import factor
+from danlu.train.settings import TrainSettings
+from danlu.train.signals import Leave, Leaving, locked
+from danlu.train.state import TrainingState, differences, machine
+from danlu.train.tensors import load_model
+from danlu.voice import Bar, Voice
+
+__all__ = ["Progress", "TrainSettings", "Trainer"]
+
+Evaluate = Callable[[nn.Module], Mapping[str, float]]
+
+FIRST_LOOK = 32  # batches looked through for a target before a run is refused
+
+
+class Trainer:
+    """Trains a model in a folder, or goes on with what the folder holds.
+
+    The loss of a step is the sum over the objective's losses of weight x total / count, where totals and counts run
+    over every row of the step, so that rows can be taken in pieces of any size. All chance in a piece comes from
+    torch's generator, seeded by (seed, position, piece): nothing about randomness has to be saved.
+
+    evaluate: a function of the model (in eval mode) that returns numbers by name, `loss` among them; see `HeldOut`.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, loader: Stream, settings: TrainSettings, folder: Path, *,
+        voice: Voice, seed: int = 0, evaluate: Evaluate | None = None, device: torch.device | str = "cpu",
+        clock: Callable[[], float] = time.monotonic,
+    ):  # fmt: skip
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.objective, self.loader, self.settings, self.folder = objective, loader, settings, Path(folder)
+        self.voice, self.seed, self.evaluate, self.clock = voice, seed, evaluate, clock
+        self.precision = compute_precision(settings.precision, self.device)
+        self.gradients = Gradients(model, objective, self.device, self.precision, seed)
+        if not self.gradients.parameters:
+            raise DanluError("E1505", where=folder)
+        self.optimizer = _optimizer(model, settings, self.precision)
+        self.guard = Guard(settings.guard)
+        self.state = TrainingState(model, self.optimizer, self.guard)
+        self.pace = Pace(settings, loader, clock)
+        tenth = max(1, (self.pace.total or 1000) // 10)
+        self.evaluate_every = settings.evaluate_every or tenth
+        self.checkpoints = Checkpoints(
+            self.folder / "checkpoints",
+            keep=settings.keep,
+            every=settings.save_every or min(1000, tenth),
+            back=settings.guard.back,
+        )
+        self.metrics = Metrics(self.folder / "metrics.jsonl")
+        self.journal = Journal(self.folder / "journal.jsonl")
+        self.saver = Saver(self.checkpoints, settings.save_minutes, voice, self.journal, clock)
+        self.leaving = Leaving()
+        self.board: Board | None = None
+        self.stream: Iterator[Batch] | None = None
+
+    @property
+    def progress(self) -> Progress:
+        return self.state.progress
+
+    # The loop
+
+    def run(self) -> Progress:
+        """Train to the end, to an early stop, or until asked to leave; `progress.ended` says which."""
+        self._refuse_without_targets()
+        hold_memory()
+        with locked(self.folder), self.leaving:
+            self._resume()
+            if self.settings.tensorboard:
+                self.board = Board(self.folder / "tensorboard", self.progress.step)
+            with recomputed(self.model, self.settings.recompute), compiled(self.model, self.settings.compile):
+                self._train()
+            self._finish()
+        return self.progress
+
+    def _train(self) -> None:
+        """What is due at a step is done before the next one begins: there a resumed run finds its place."""
+        self.model.train()
+        self.pace.start(self.progress)
+        with self.voice.progress("training", "训练", self.pace.remaining(self.progress)) as bar:
+            while True:
+                self._evaluate_if_due()
+                self._end_if_over()
+                self._save_if_due()
+                if self.progress.ended:
+                    break
+                self._step(bar)
+        self.stream = None
+
+    def _step(self, bar: Bar) -> None:
+        """One update of the weights, if nothing speaks against it."""
+        started = self.clock()
+        batches = self._batches()
+        counts = self.gradients.counts(batches)
+        self._set_rate()
+        files.reached("in step")
+        measured, verdict = None, Verdict("skip", "no targets")
+        if any(counts.values()):
+            measured = self._measure(batches, counts)
+            verdict = self.guard.judge(measured.loss, measured.norm)
+            if verdict.action == "rollback":
+                self._go_back(verdict, measured)
+                return
+            if verdict.action == "go":
+                self.gradients.clip(measured.norm, self.settings.clip)
+                self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        else:
+            self.progress.without_targets += 1
+        passed = self.pace.advance(self.progress, started, sum(map(count_tokens, batches)))
+        self._log(measured, verdict)
+        self.pace.show(bar, self.progress, passed)
+
+    # One step
+
+    def _batches(self) -> list[Batch]:
+        """The batches of this step; the next ones are made meanwhile."""
+        if self.stream is None:
+            self.stream = self.loader.stream((self.progress.step + self.progress.offset) * self.settings.accumulate)
+        return [next(self.stream) for _ in range(self.settings.accumulate)]
+
+    def _set_rate(self) -> None:
+        warmup = self.pace.warmup(self.settings.warmup, self.progress)
+        share = factor(self.settings.schedule, self.pace.done(self.progress), warmup, self.settings.floor)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
+
+    def _measure(self, batches: list[Batch], counts: Mapping[str, int]) -> Measured:
+        """The gradients of all rows; where memory runs out, once more in smaller pieces."""
+        position = self.progress.step + self.progress.offset
+        while True:
+            try:
+                return self.gradients.take(batches, counts, position, self.progress.micro or self.settings.micro)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            # Outside of `except`, so that nothing holds on to the frames of the failed attempt.
+            self._halve(max(batch.rows for batch in batches))
+
+    def _halve(self, rows: int) -> None:
+        now = min(rows, self.progress.micro or self.settings.micro or rows)
+        if now == 1:
+            raise DanluError("E1702", where=self.device)
+        self.progress.micro = (now + 1) // 2
+        self.optimizer.zero_grad(set_to_none=True)
+        give_back_memory(self.device)
+        self._event("out of memory", f"{now} -> {self.progress.micro} rows in one forward pass")
+        self.voice.say(
+            f"out of memory: the step is done again with {self.progress.micro} rows at a time instead of {now}; "
+            "the batch stays the same",
+            f"内存不足：改为每次 {self.progress.micro} 行（原为 {now} 行）重做这一步；批大小不变",
+        )
+
+    def _go_back(self, verdict: Verdict, measured: Measured) -> None:
+        """Return to an earlier checkpoint and leave out the data around the accident. E1502, E1503 where that fails."""
+        here, counted, step = self.progress, self.guard.state, self.progress.step + 1
+        found = f"loss {measured.loss:.4g}, gradient norm {measured.norm:.4g}"
+        if counted.rollbacks >= self.settings.guard.rollbacks:
+            raise DanluError(
+                "E1503", where=self.folder, found=found, step=step, reason=verdict.reason, rollbacks=counted.rollbacks
+            )
+        earlier, _ = self.checkpoints.newest(at_most=step - self.settings.guard.back)
+        if earlier is None:
+            raise DanluError("E1502", where=self.folder, found=found, step=step, reason=verdict.reason)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.read(earlier, keep_best=self.settings.best)
+        self.guard.went_back(counted)
+        self.progress.elapsed, self.progress.micro = here.elapsed, here.micro
+        next_batch = here.step + here.offset + 1 + self.settings.guard.jump
+        self.progress.offset, self.stream = next_batch - self.progress.step, None
+        self.checkpoints.discard_after(earlier.step)
+        self.saver.at(earlier.step)
+        self._event("rollback", f"{verdict.reason}: back to step {earlier.step}, on with batch {next_batch}", step)
+        self.voice.say(
+            f"step {step}: {verdict.reason}; back to step {earlier.step}, and on with other data",
+            f"第 {step} 步异常（{verdict.reason}）：退回第 {earlier.step} 步，跳过附近的数据",
+        )
+
+    # What is due between two steps
+
+    def _evaluate_if_due(self) -> None:
+        progress = self.progress
+        due = progress.step % self.evaluate_every == 0 or self.pace.is_over(progress)
+        if self.evaluate is None or not due or progress.step in (0, progress.evaluated):
+            return
+        self.model.eval()
+        try:
+            with self.leaving.breakable(), torch.no_grad(), autocast(self.device, self.precision):
+                values = dict(self.evaluate(self.model))
+        except Leave:
+            return  # a resumed run finds it still due
+        finally:
+            self.model.train()
+        self._compare(values["loss"])
+        progress.evaluated = progress.step
+        self._write({"step": progress.step, "evaluation": values, "seconds": round(progress.elapsed, 3)})
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        self.voice.say(f"step {progress.step}: held out  {shown}", f"第 {progress.step} 步：验证  {shown}")
+
+    def _compare(self, loss: float) -> None:
+        """Remember the best weights, and for how many evaluations there have been none better."""
+        progress = self.progress
+        if progress.best_loss is None or loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.waiting = loss, progress.step, 0
+            if self.settings.best:
+                self.state.keep_best()
+        else:
+            progress.waiting += 1
+
+    def _end_if_over(self) -> None:
+        progress, patience = self.progress, self.settings.patience
+        evaluated = self.evaluate is None or progress.evaluated == progress.step
+        if self.pace.is_over(progress) and evaluated:
+            progress.ended = "done"
+        elif patience is not None and progress.waiting >= patience:
+            progress.ended = "early"
+        elif self.leaving.asked:
+            progress.ended = "interrupted"
+
+    def _save_if_due(self) -> None:
+        step, ended = self.progress.step, bool(self.progress.ended)
+        if self.saver.due(step, ended):
+            self.saver.save(step, self.state.tensors(), self._flushed, ended)
+
+    # Beginning and end
+
+    def _refuse_without_targets(self) -> None:
+        looked = min(FIRST_LOOK, self.loader.steps_per_epoch)
+        if not any(any(self.objective.counts(self.loader.batch(step)).values()) for step in range(looked)):
+            raise DanluError("E1501", where=self.folder, found=looked)
+
+    def _resume(self) -> None:
+        """Take up the newest valid checkpoint, if there is one, and say what was passed over."""
+        files.sweep(self.folder)
+        files.sweep(self.checkpoints.folder)
+        saved, damaged = self.checkpoints.newest()
+        for error in damaged:
+            self.voice.say(error.render("en"), error.render("zh"))
+            self.journal.note("damaged checkpoint", code=error.code, where=error.where)
+        if saved is None:
+            self.metrics.take_up(0, 0)
+            self.journal.note("started")
+            return
+        self.state.read(saved, keep_best=self.settings.best)
+        if self.progress.ended != "early":
+            self.progress.ended = ""
+        self.metrics.take_up(saved.step, saved.state["metrics"])
+        self.saver.at(saved.step)
+        self.saver.prune()
+        self.journal.note("resumed", step=saved.step)
+        self.voice.say(f"going on from step {saved.step}", f"从第 {saved.step} 步继续")
+        self._tell_changes(saved.state)
+
+    def _tell_changes(self, saved: Mapping[str, Any]) -> None:
+        """A run goes on with other settings or on another machine, but no longer to the same bits."""
+        now = self._plain()
+        changed = [difference for part in ("settings", "machine") for difference in differences(saved[part], now[part])]
+        if changed:
+            listed = ", ".join(changed)
+            self.voice.say(f"changed since the checkpoint: {listed}", f"与检查点相比有变化：{listed}")
+            self.journal.note("changed", what=listed)
+
+    def _finish(self) -> None:
+        """Say how it ended; leave the best weights in the model."""
+        progress = self.progress
+        if self.board:
+            self.board.close()
+        self.journal.note(progress.ended, step=progress.step, signal=self.leaving.asked)
+        if progress.ended == "interrupted":
+            self.voice.say(
+                f"saved at step {progress.step}; the same command goes on from there",
+                f"已在第 {progress.step} 步保存；用同一命令即可继续",
+            )
+        elif self.state.has_better and self.state.best is not None:
+            load_model(self.model, self.state.best, self.folder)
+            self.voice.say(
+                f"weights of step {progress.best_step}, the best", f"采用第 {progress.best_step} 步的最佳权重"
+            )
+
+    # Writing down
+
+    def _plain(self) -> dict[str, Any]:
+        """All of a checkpoint that is not tensors."""
+        settings = self.settings.model_dump(mode="json") | {"seed": self.seed}
+        return {
+            **self.state.plain(),
+            "metrics": self.metrics.size,
+            "settings": settings,
+            "machine": machine(self.device),
+        }
+
+    def _flushed(self) -> dict[str, Any]:
+        """The same, and the metrics it vouches for are on the disk. OSError where they are not."""
+        self.metrics.sync()
+        return self._plain()
+
+    def _log(self, measured: Measured | None, verdict: Verdict) -> None:
+        progress = self.progress
+        progress.loss = measured.loss if measured else progress.loss
+        if measured and progress.step % self.settings.log_every == 0:
+            self._write({
+                "step": progress.step,
+                "loss": measured.loss,
+                **{f"{name}_loss": loss for name, loss in measured.losses.items()},
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "grad_norm": measured.norm,
+                "tokens": progress.tokens,
+                "seconds": round(progress.elapsed, 3),
+                "tokens_per_second": round(self.pace.rate(), 1),
+            })  # fmt: skip
+            self.pace.begin_line()
+        if verdict.action == "skip":
+            self._event("skipped", verdict.reason)
+
+    def _event(self, event: str, detail: str, step: int | None = None) -> None:
+        self._write({"step": self.progress.step if step is None else step, "event": event, "detail": detail})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        self.metrics.add(line)
+        if self.board:
+            self.board.add(line)
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings, precision: torch.dtype) -> torch.optim.Optimizer:
+    lr = settings.lr
+    if lr is None:
+        widths = [module.embedding_dim for module in model.modules() if isinstance(module, nn.Embedding)]
+        lr = suggested_rate(settings.optimizer, max(widths, default=768))
+    return make_optimizer(
+        model, settings.optimizer, lr=lr, weight_decay=settings.weight_decay, betas=settings.betas, eps=settings.eps,
+        momentum=settings.momentum, precision=precision,
+    )  # fmt: skip
