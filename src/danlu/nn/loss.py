@@ -46,15 +46,14 @@ class _HeadLoss(torch.autograd.Function):
         vocabulary = weight.shape[0]
         low_weight = weight.to(dtype)
         low_features = features.to(dtype)
-        low_bias = None if bias is None else bias.to(dtype)
         total = features.new_zeros((), dtype=torch.float32)
         features_grad = torch.empty_like(low_features) if wants[0] else None
         weight_grad: Tensor | None = None
         bias_grad = torch.zeros_like(weight[:, 0], dtype=torch.float32) if wants[2] else None
         for start in range(0, len(features), max(1, CHUNK_ELEMENTS // vocabulary)):
             rows = slice(start, start + max(1, CHUNK_ELEMENTS // vocabulary))
-            logits = F.linear(low_features[rows], low_weight, low_bias)
-            total += _softmax_less_target_(logits, targets[rows], smoothing, z_weight, any(wants))
+            logits = F.linear(low_features[rows], low_weight)
+            total += _softmax_less_target_(logits, bias, targets[rows], smoothing, z_weight, any(wants))
             if features_grad is not None:
                 torch.mm(logits, low_weight, out=features_grad[rows])
             if wants[1]:
@@ -79,14 +78,19 @@ class _HeadLoss(torch.autograd.Function):
         return (*gradients, None, None, None, None)
 
 
-def _softmax_less_target_(logits: Tensor, targets: Tensor, smoothing: float, z_weight: float, gradient: bool) -> Tensor:
-    """The summed loss of a chunk; its logits (N, V) become their own gradient, block by block while in the cache."""
+def _softmax_less_target_(
+    logits: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, z_weight: float, gradient: bool
+) -> Tensor:
+    """The summed loss of a chunk; its logits (N, V) become their own gradient, block by block while in the cache.
+
+    The bias is added here because a product that adds it would first write it out once a row.
+    """
     total = logits.new_zeros((), dtype=torch.float32)
     vocabulary = logits.shape[1]
     step = max(1, BLOCK_ELEMENTS // vocabulary) if logits.device.type == "cpu" else len(logits)
     for start in range(0, len(logits), step):
         block, wanted = logits[start : start + step], targets[start : start + step, None]
-        scores = block.float()
+        scores = block.float() if bias is None else block + bias.float()
         score = scores.gather(1, wanted)
         mean_score = scores.mean(1, keepdim=True) if smoothing else None
         log_z = scores.logsumexp(1, keepdim=True) if not gradient else None
@@ -95,7 +99,7 @@ def _softmax_less_target_(logits: Tensor, targets: Tensor, smoothing: float, z_w
             scores = torch.softmax(scores, 1)
             log_z = score - scores.gather(1, wanted).log()
             if not bool(log_z.isfinite().all()):
-                log_z = block.float().logsumexp(1, keepdim=True)
+                log_z = (block.float() if bias is None else block + bias.float()).logsumexp(1, keepdim=True)
         losses = log_z - score
         if mean_score is not None:
             losses = (1 - smoothing) * losses + smoothing * (log_z - mean_score)

@@ -4,8 +4,12 @@ import ctypes
 import sys
 
 # glibc's mallopt parameters, from malloc.h
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-LARGEST = 2**30
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+WANTED = {
+    M_MMAP_THRESHOLD: 2**30,  # blocks up to 1 GB come from the heap
+    M_TRIM_THRESHOLD: 2**31 - 1,  # whose end is not given back
+    M_ARENA_MAX: 1,  # and of which there is one: the backward pass runs in a thread of its own
+}
 
 
 def hold_memory() -> bool:
@@ -21,4 +25,5 @@ def hold_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    agreed = [bool(mallopt(parameter, value)) for parameter, value in WANTED.items()]
+    return all(agreed)
