@@ -1,0 +1,115 @@
+"""One tower of text: encoders (BERT, RoBERTa) and decoders (GPT-2/3, OPT, PaLM, Llama, Mistral, Qwen)."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from danlu.nn.cache import Cache
+from danlu.nn.embedding import TokenEmbedding, TokenEmbeddingConfig
+from danlu.nn.heads import HeadConfig, LanguageHead
+from danlu.nn.initialize import InitialConfig
+from danlu.nn.transformer import Transformer, TransformerConfig
+from danlu.settings import Settings
+
+
+class LanguageModelConfig(Settings):
+    kind: Literal["language"] = "language"
+    embedding: TokenEmbeddingConfig
+    transformer: TransformerConfig
+    head: HeadConfig = HeadConfig()
+    initial: InitialConfig = InitialConfig()
+
+    @property
+    def vocabulary(self) -> int:
+        return self.embedding.vocabulary
+
+    @property
+    def length(self) -> int | None:
+        """The longest row the model was made for; None: any."""
+        return longest(self.embedding, self.transformer)
+
+    @property
+    def causal(self) -> bool:
+        return self.transformer.causal
+
+
+def longest(embedding: TokenEmbeddingConfig, transformer: TransformerConfig) -> int | None:
+    positions = embedding.positions or transformer.positions
+    return positions.length if positions else None
+
+
+class Tower(nn.Module):
+    """An embedding and a transformer: tokens (B, T) -> hidden states (B, T, D)."""
+
+    def __init__(self, embedding: TokenEmbeddingConfig, transformer: TransformerConfig):
+        super().__init__()
+        self.embedding = TokenEmbedding(transformer.width, embedding)
+        self.transformer = Transformer(transformer)
+
+    def forward(
+        self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
+        documents: Tensor | None = None, positions: Tensor | None = None, cache: Cache | None = None, **memory: Any,
+    ) -> Tensor:  # fmt: skip
+        """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given."""
+        valid = None if valid is None else valid.bool()
+        if positions is None:
+            positions = count_positions(tokens, valid, documents)
+            if cache is not None:
+                positions = positions + cache.next_positions()
+        x = self.embedding(tokens, positions, segments)
+        hidden: Tensor = self.transformer(x, positions, steps, valid, documents, cache=cache, **memory)
+        return hidden
+
+
+def count_positions(tokens: Tensor, valid: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
+    """0, 1, 2 ... over valid tokens, from 0 again where a document starts: (B or 1, T).
+
+    Because padding is not counted, rows padded left, right or not at all have the same positions.
+    """
+    if valid is None:
+        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        before = positions
+    else:
+        seen = valid.cumsum(1)
+        positions, before = (seen - 1).clamp(min=0), seen - valid.long()
+    if documents is None:
+        return positions
+    starts = torch.ones_like(documents, dtype=torch.bool)
+    starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return (positions - torch.where(starts, before, 0).cummax(1).values).clamp(min=0)
+
+
+class LanguageModel(nn.Module):
+    """Tokens to logits: (B, T) -> (B, T, V)."""
+
+    def __init__(self, config: LanguageModelConfig):
+        super().__init__()
+        self.config = config
+        self.tower = Tower(config.embedding, config.transformer)
+        self.head = LanguageHead(config.transformer.width, self.tower.embedding, config.head)
+
+    def hidden(
+        self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
+        documents: Tensor | None = None, positions: Tensor | None = None, cache: Cache | None = None,
+        recompute: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """What the head reads: (B, T, D).
+
+        tokens (B, T). valid (B, T): false for padding. segments (B, T): 0 or 1, BERT's two sentences. steps (B, T):
+        who sees whom, see `attention_mask`; None: a decoder's 0 1 2 or an encoder's 0 0 0. documents (B, T): tokens of
+        different documents do not see each other. positions (B or 1, T): counted where not given. cache: of the tokens
+        before. recompute: activations are worked out again in the backward pass rather than kept.
+        """
+        hidden: Tensor = self.tower(
+            tokens, valid, segments, steps, documents, positions, cache=cache, recompute=recompute
+        )
+        return hidden
+
+    def forward(self, tokens: Tensor, valid: Tensor | None = None, **inputs: Any) -> Tensor:
+        """Takes what `hidden` takes."""
+        logits: Tensor = self.head(self.hidden(tokens, valid, **inputs))
+        return logits
+
+    def new_cache(self, capacity: int = 0) -> Cache:
+        return Cache(self.config.transformer.depth, capacity)

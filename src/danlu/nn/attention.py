@@ -1,0 +1,123 @@
+"""Attention: who may look at whom, and the layer that does the looking.
+
+Shapes: B batch, T queries, S keys, H heads, K head size, D width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from danlu.nn.attend import attend
+from danlu.nn.cache import LayerCache
+from danlu.nn.mlp import NormConfig
+from danlu.nn.positions import Rotation, rotate
+from danlu.nn.precision import compute, compute_dtype
+from danlu.settings import Settings
+
+
+class AttentionConfig(Settings):
+    """One attention layer; every field has the meaning of the original Transformer by default."""
+
+    heads: int = Field(gt=0)
+    kv_heads: int | None = Field(None, gt=0)  # None: one per query head; 1: multi-query; between: grouped
+    head_size: int | None = Field(None, gt=0)  # None: width // heads
+    input_bias: bool = True  # on query, key and value
+    output_bias: bool = True
+    scale: float | None = None  # None: head_size ** -0.5; T5 uses 1
+    head_norm: NormConfig | None = None  # on each query and key head (Qwen3)
+    windows: tuple[int | None, ...] = (None,)  # cycled over layers; GPT-3 alternates (None, 256)
+    dropout: float = Field(0.0, ge=0, lt=1)  # on the attention weights
+
+
+def attention_mask(
+    query_steps: Tensor, key_steps: Tensor, key_valid: Tensor | None = None, window: int | None = None,
+    query_documents: Tensor | None = None, key_documents: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Let a query see the keys of its document whose step is not after its own.
+
+    Equal steps see each other, so `steps` alone says what kind of model it is:
+    0 0 0 0 an encoder, 0 1 2 3 a decoder, 0 0 0 1 2 3 a prefix model. A window w reaches w steps, its own included.
+
+    Queries (B or 1, T), keys (B or 1, S) -> (B or 1, 1, T, S), true where visible.
+    """
+    distance = query_steps[:, :, None] - key_steps[:, None, :]
+    mask = distance >= 0
+    if window is not None:
+        mask = mask & (distance < window)
+    if key_valid is not None:
+        mask = mask & key_valid.bool()[:, None, :]
+    if query_documents is not None and key_documents is not None:
+        mask = mask & (query_documents[:, :, None] == key_documents[:, None, :])
+    return mask[:, None]
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """What attention needs to know of who sees whom, made once a forward and shared by its layers.
+
+    `scores` is added to the scores, (B or 1, 1 or H, T, S) in the dtype of the products; None where nothing hides
+    anything but the future. Hidden means the dtype's lowest number, not minus infinity: a row of padding that sees
+    nothing must not become NaN.
+    """
+
+    scores: Tensor | None = None
+    causal: bool = False  # the short road: later keys are hidden by the kernel itself
+
+    @classmethod
+    def of(cls, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> "Visibility":
+        """From a mask, a bias, both or neither, in the dtype that `x` is multiplied in."""
+        if mask is None:
+            return cls(None if bias is None else compute(bias))
+        dtype = compute_dtype(x)
+        lowest = torch.finfo(dtype).min
+        if bias is not None:
+            return cls(bias.to(dtype).masked_fill(~mask, lowest))
+        return cls(torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, lowest))
+
+
+class Attention(nn.Module):
+    """Multi-head, grouped or multi-query attention over its own input or over a memory (Vaswani et al. 2017)."""
+
+    def __init__(self, width: int, config: AttentionConfig, pairs: str = "halves"):
+        super().__init__()
+        self.heads = config.heads
+        self.kv_heads = config.kv_heads or config.heads
+        self.head_size = config.head_size or width // config.heads
+        self.scale, self.dropout, self.pairs = config.scale, config.dropout, pairs
+        inner, kv_inner = self.heads * self.head_size, self.kv_heads * self.head_size
+        self.query = nn.Linear(width, inner, config.input_bias)
+        self.key = nn.Linear(width, kv_inner, config.input_bias)
+        self.value = nn.Linear(width, kv_inner, config.input_bias)
+        self.output = nn.Linear(inner, width, config.output_bias)
+        self.query_norm = config.head_norm.build(self.head_size) if config.head_norm else None
+        self.key_norm = config.head_norm.build(self.head_size) if config.head_norm else None
+
+    def forward(
+        self, x: Tensor, memory: Tensor | None = None, *, visible: Visibility, turn: Rotation | None = None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:  # fmt: skip
+        """x (B, T, D), memory (B, S, D) -> (B, T, D)."""
+        x = compute(x)
+        query = self._heads(self.query(x), self.heads, self.query_norm, turn)
+        if memory is not None and cache is not None and cache.filled:
+            key, value = cache.read()  # the memory never changes: project it once
+        else:
+            source = x if memory is None else compute(memory)
+            key = self._heads(self.key(source), self.kv_heads, self.key_norm, turn)
+            value = self._heads(self.value(source), self.kv_heads)
+            if cache is not None:
+                key, value = cache.extend(key, value) if memory is None else cache.keep(key, value)
+        drop = self.dropout if self.training else 0.0
+        seen = attend(query, key, value, visible.scores, visible.causal, self.scale, drop)
+        out: Tensor = self.output(seen.transpose(1, 2).flatten(2))
+        return out
+
+    def _heads(self, x: Tensor, heads: int, norm: nn.Module | None = None, turn: Rotation | None = None) -> Tensor:
+        """(B, T, H * K) -> (B, H, T, K), normalised and turned."""
+        split = x.reshape(*x.shape[:-1], heads, self.head_size)
+        if norm is not None:
+            split = norm(split).to(x.dtype)
+        split = split.transpose(1, 2)
+        return split if turn is None else rotate(split, turn, self.pairs)

@@ -1,0 +1,52 @@
+"""From hidden states to answers."""
+
+from torch import Tensor, nn
+
+from danlu.nn.embedding import TokenEmbedding
+from danlu.nn.mlp import Activation, ActivationName, NormConfig
+from danlu.settings import Settings
+
+
+class HeadConfig(Settings):
+    """From hidden states back to the vocabulary."""
+
+    tied: bool = True  # the vocabulary matrix is the embedding's
+    bias: bool = False
+    scale: float = 1.0  # of the features: width ** -0.5 in T5 v1.0 and PaLM
+    transform: ActivationName | None = None  # adds a dense layer, this activation and a norm first (BERT)
+    norm: NormConfig = NormConfig()  # of the transform
+
+
+class LanguageHead(nn.Module):
+    """Hidden states to logits in two steps: `features`, then the vocabulary matrix `output`.
+
+    Who needs logits at few positions, or in chunks, takes the features there and multiplies himself.
+    """
+
+    def __init__(self, width: int, embedding: TokenEmbedding, config: HeadConfig):
+        super().__init__()
+        vocabulary, inner = embedding.tokens.weight.shape
+        self.scale = config.scale
+        self.transform: nn.Sequential | None = None
+        if config.transform is not None:
+            self.transform = nn.Sequential()
+            self.transform.add_module("dense", nn.Linear(width, width))
+            self.transform.add_module("activation", Activation(config.transform))
+            self.transform.add_module("norm", config.norm.build(width))
+        self.projection = nn.Linear(width, inner, bias=False) if inner != width else None
+        self.output = nn.Linear(inner, vocabulary, config.bias)
+        if config.tied:
+            self.output.weight = embedding.tokens.weight
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., inner): everything before the vocabulary matrix."""
+        if self.transform is not None:
+            hidden = self.transform(hidden)
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        return hidden if self.scale == 1.0 else hidden * self.scale
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., V)."""
+        logits: Tensor = self.output(self.features(hidden))
+        return logits

@@ -1,0 +1,85 @@
+"""How fresh weights are drawn: one function a scheme.
+
+Each tensor's draw depends only on the seed and its name, so that adding a head, or placing the model elsewhere, leaves
+all others as they were.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from danlu.settings import Settings
+
+
+class InitialConfig(Settings):
+    """normal: N(0, std) (BERT). residual: the same, with what is added to the stream divided by sqrt(2 depth) (GPT-2).
+    t5: by fan-in with unscaled scores (Raffel et al. 2020, Mesh TensorFlow). fan_in: N(0, 1/inputs), embeddings N(0, 1)
+    (PaLM, section 5)."""
+
+    scheme: Literal["normal", "residual", "t5", "fan_in"] = "normal"
+    std: float = Field(0.02, gt=0)  # of normal and residual; a factor in the others (1 is the paper's)
+
+
+Deviation = Callable[[str, Tensor, nn.Module, InitialConfig], float]
+
+
+def initialize(model: nn.Module, config: InitialConfig, seed: int = 0, only: Iterable[str] | None = None) -> None:
+    """Draw every parameter afresh, or those named in `only`. Norms start as the identity, biases at zero."""
+    wanted = None if only is None else set(only)
+    deviation = DEVIATIONS[config.scheme]
+    done: set[int] = set()
+    with torch.no_grad():
+        for path, module in model.named_modules():
+            for name, parameter in module.named_parameters(path, recurse=False):
+                if id(parameter) in done or (wanted is not None and name not in wanted):
+                    continue
+                done.add(id(parameter))  # a tied tensor belongs to its first owner, the embedding
+                if parameter.ndim < 2:
+                    parameter.fill_(float(name.endswith("weight")))
+                else:
+                    draw = torch.randn(parameter.shape, generator=_generator(seed, name))
+                    parameter.copy_(draw * deviation(name, parameter, model, config))
+
+
+def normal(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
+    return config.std
+
+
+def residual(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
+    """GPT-2, section 2.3: the stream's variance shall not grow with depth."""
+    if name.endswith(("attention.output.weight", "mlp.down.weight")):
+        return config.std / math.sqrt(2 * _depth(model, name))
+    return config.std
+
+
+def fan_in(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
+    return config.std if name.endswith("embedding.tokens.weight") else config.std * parameter.shape[1] ** -0.5
+
+
+def t5(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
+    """As `fan_in`, but queries absorb the scaling that T5's scores leave out."""
+    if name.endswith("query.weight"):
+        owner = model.get_submodule(name.removesuffix(".query.weight"))
+        return config.std / math.sqrt(parameter.shape[1] * int(owner.head_size))  # type: ignore[arg-type]
+    if name.endswith("relative_bias.table.weight"):
+        stack = model.get_submodule(name.removesuffix(".relative_bias.table.weight"))
+        return config.std / math.sqrt(int(stack.config.width))  # type: ignore[union-attr, arg-type]
+    return fan_in(name, parameter, model, config)
+
+
+DEVIATIONS: dict[str, Deviation] = {"normal": normal, "residual": residual, "t5": t5, "fan_in": fan_in}
+
+
+def _depth(model: nn.Module, name: str) -> int:
+    """How many blocks the stack has that a tensor belongs to."""
+    return len(list(model.get_submodule(name.partition(".blocks.")[0] + ".blocks").children()))
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True) & (2**63 - 1))

@@ -1,0 +1,34 @@
+"""Putting tensors into a model by name, ties kept."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def tied_names(model: nn.Module) -> dict[str, str]:
+    """Every parameter's name -> the first name the same parameter goes by."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
+
+
+def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Make tensors the model's parameters, without a copy; one assigned under a tied name serves all of its names."""
+    ties = tied_names(model)
+    trains = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    made = {ties[name]: tensor for name, tensor in tensors.items()}
+    parameters = {name: nn.Parameter(tensor, trains[name]) for name, tensor in made.items()}
+    for name, first in ties.items():
+        if first in parameters:
+            owner, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(owner), leaf, parameters[first])
+
+
+def materialize(model: nn.Module, device: str | torch.device, dtype: torch.dtype | None = None) -> None:
+    """Give every parameter that is still on the meta device memory of its own, contents undefined."""
+    empty = {
+        name: torch.empty(p.shape, dtype=dtype or p.dtype, device=device)
+        for name, p in model.named_parameters()
+        if p.is_meta
+    }
+    assign(model, empty)
