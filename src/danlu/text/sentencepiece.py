@@ -119,7 +119,7 @@ def _normalizer(model: PieceModel) -> normalizers.Normalizer:
     if model.characters:
         steps.append(normalizers.Precompiled(model.characters))
     if model.squeeze:
-        steps += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if model.leading_space:
         steps.append(normalizers.Prepend(SPACE))
     return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])

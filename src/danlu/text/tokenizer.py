@@ -17,9 +17,10 @@ from danlu.files import replace_file, replace_json
 from danlu.text.reading import Published, read_published
 from danlu.text.roles import NAMES, names_of, roles_of
 
-# Between characters of Chinese and Japanese, and their punctuation, WordPiece's decoder puts spaces nobody wrote.
-WIDE = r"[　-〿㐀-䶿一-鿿豈-﫿！-｠\U00020000-\U0003FFFF]"
-UNWRITTEN_SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
+# Between Chinese and Japanese characters, and around their punctuation, WordPiece's decoder puts spaces nobody wrote.
+MARKS = "　-〿！-／：-＠［-｠"
+WIDE = f"[{MARKS}㐀-䶿一-鿿豈-﫿０-Ｚ\U00020000-\U0003ffff]"
+UNWRITTEN_SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})|(?<=[{MARKS}]) | (?=[{MARKS}])")
 # What is only about one reading of the files, or said anew on writing.
 NOT_KEPT = {*NAMES, "tokenizer_class", "model_type", "added_tokens", "added_tokens_decoder", "auto_map", "extra_ids",
             "name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file", "backend",
@@ -115,8 +116,11 @@ class Tokenizer:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the ids."""
-        return hashlib.sha256(self._rust.to_str().encode("utf8")).hexdigest()
+        """SHA-256 of everything that decides the ids; the same before writing and after reading."""
+        data = json.loads(self._rust.to_str())
+        if isinstance(data["model"]["vocab"], list):  # a score's last digit may change on its way through a file
+            data["model"]["vocab"] = [[token, round(score, 6)] for token, score in data["model"]["vocab"]]
+        return hashlib.sha256(json.dumps(data).encode("utf8")).hexdigest()
 
     @property
     def chat_template(self) -> str | None:

@@ -93,7 +93,7 @@ def _plan(kind: Kind, sample: Sample, settings: TokenizerSettings, roles: Mappin
     if size < fixed + 1:
         raise DanluError("E1306", found=size, possible=f"≥ {fixed + 1}")
     # A learnt vocabulary of letters alone would know no words; rare letters make room for at least a few.
-    room = size - fixed if kind == "characters" else max(1, (size - fixed) * 9 // 10)
+    room = {"characters": size - fixed, "bpe": 256}.get(kind, max(1, (size - fixed) * 9 // 10))
     return Plan(sample, settings, roles, list(tokens.values()), size, sorted(letters[:room]))
 
 
@@ -128,12 +128,26 @@ def _train_wordpiece(plan: Plan) -> Tokenizer:
     tokenizer.normalizer = _bert_cleaning(plan.settings.lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
+    # The trainer numbers `##x` in the order of a hash table, and breaks ties by number: a first pass finds them, and
+    # the second has them numbered already.
+    first = _wordpieces(tokenizer, plan, plan.specials, 0)
+    inner = [AddedToken(token) for token in sorted(token for token in first if token.startswith("##"))]
+    ids = _wordpieces(tokenizer, plan, [*plan.specials, *inner], plan.size)
+    trained = Tokenizer(models.WordPiece(vocab=ids, unk_token=plan.roles["unknown"]))
+    trained.normalizer, trained.pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    trained.decoder = tokenizer.decoder
+    trained.add_special_tokens(plan.specials)
+    return trained
+
+
+def _wordpieces(tokenizer: Tokenizer, plan: Plan, known: list[AddedToken], size: int) -> dict[str, int]:
     trainer = trainers.WordPieceTrainer(
-        vocab_size=plan.size, min_frequency=FREQUENT, special_tokens=plan.specials, show_progress=False,
+        vocab_size=size, min_frequency=FREQUENT, special_tokens=known, show_progress=False,
         initial_alphabet=plan.alphabet, limit_alphabet=len(plan.alphabet),
     )  # fmt: skip
     tokenizer.train_from_iterator(_batches(plan.sample), trainer)
-    return tokenizer
+    vocabulary: dict[str, int] = json.loads(tokenizer.to_str())["model"]["vocab"]
+    return vocabulary
 
 
 def _train_bpe(plan: Plan) -> Tokenizer:
@@ -162,18 +176,38 @@ def _train_unigram(plan: Plan) -> Tokenizer:
         vocab_size=plan.size - 256, special_tokens=plan.specials, unk_token=plan.roles["unknown"], show_progress=False,
         initial_alphabet=plan.alphabet,
     )  # fmt: skip
-    tokenizer.train_from_iterator(_batches(plan.sample), trainer)
+    known = set(plan.alphabet) | {" "}
+    rare = {
+        letter
+        for letter in plan.sample.letters
+        if not known >= set(folding.normalize_str(letter) if folding else letter)
+    }
+    tokenizer.train_from_iterator(_batches(plan.sample, str.maketrans(dict.fromkeys(rare, "\n"))), trainer)
     learnt = json.loads(tokenizer.to_str())["model"]
     count = len(plan.specials)
     first, pieces = learnt["vocab"][:count], learnt["vocab"][count:]
-    rare = [[f"<0x{byte:02X}>", 0.0] for byte in range(256)]
-    vocabulary = [(token, score) for token, score in [*first, *rare, *pieces]]
+    single = [[f"<0x{byte:02X}>", 0.0] for byte in range(256)]
+    vocabulary = [(token, score) for token, score in [*first, *single, *_settled(pieces)]]
     tokenizer.model = models.Unigram(vocabulary, unk_id=learnt["unk_id"], byte_fallback=True)
     tokenizer.add_special_tokens(plan.specials)
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
     return tokenizer
+
+
+def _settled(pieces: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    """The same pieces without the traces of a hash table's order.
+
+    Sums differ in their last digits, and letters no sentence needed stand a ten-thousandth apart above the least score.
+    """
+    least = min((score for _, score in pieces), default=0.0)
+    settled = []
+    for token, score in pieces:
+        steps = (score - least) * 1e4
+        spare = len(token) == 1 and steps < len(pieces) and abs(steps - round(steps)) < 1e-6
+        settled.append((token, round(least if spare else score, 6)))
+    return sorted(settled, key=lambda piece: (-piece[1], piece[0]))
 
 
 def _train_characters(plan: Plan) -> Tokenizer:
@@ -214,9 +248,10 @@ def _between(kind: Kind, roles: Mapping[str, str]) -> list[str]:
     return [roles["separator"]] if kind != "wordpiece" and "separator" in roles else []
 
 
-def _batches(sample: Sample) -> Iterator[list[str]]:
+def _batches(sample: Sample, without: Mapping[int, str] | None = None) -> Iterator[list[str]]:
     for start in range(0, len(sample.pieces), BATCH):
-        yield sample.pieces[start : start + BATCH]
+        pieces = sample.pieces[start : start + BATCH]
+        yield [piece.translate(without) for piece in pieces] if without else pieces
 
 
 def _counted(texts: Iterator[str], advance: Callable[[float], None]) -> Iterator[str]:
