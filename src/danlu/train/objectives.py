@@ -5,11 +5,12 @@ pieces of any size and still take the mean over the whole.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
 from danlu.data.batch import IGNORED, Batch
+from danlu.models.build import Model
 from danlu.nn.loss import head_loss
 from danlu.settings import Settings
 
@@ -51,7 +52,7 @@ class TokenObjective:
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         targets = batch.targets["tokens"].flatten()
-        hidden = model.hidden(**batch.inputs).flatten(0, 1)
+        hidden = cast(Model, model).hidden(**batch.inputs).flatten(0, 1)
         asked = targets != IGNORED
         if not bool(asked.all()):
             chosen = asked.nonzero().squeeze(1)
