@@ -5,7 +5,7 @@ pieces of any size and still take the mean over the whole.
 """
 
 from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
@@ -51,13 +51,13 @@ class TokenObjective:
         return {"tokens": batch.count("tokens")}
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        targets = batch.targets["tokens"].flatten()
-        hidden = cast(Model, model).hidden(**batch.inputs).flatten(0, 1)
+        trained, options = cast(Model, model), self.settings
+        inputs: Mapping[str, Any] = batch.inputs
+        hidden, targets = trained.hidden(**inputs).flatten(0, 1), batch.targets["tokens"].flatten()
         asked = targets != IGNORED
         if not bool(asked.all()):
             chosen = asked.nonzero().squeeze(1)
             hidden, targets = hidden.index_select(0, chosen), targets.index_select(0, chosen)
-        output = model.head.output
-        features = model.head.features(hidden)
-        loss = head_loss(features, output.weight, output.bias, targets, self.settings.smoothing, self.settings.z_weight)
+        features, output = trained.head.features(hidden), trained.head.output
+        loss = head_loss(features, output.weight, output.bias, targets, options.smoothing, options.z_weight)
         return {"tokens": loss}
