@@ -28,9 +28,10 @@ class CorruptionSettings(Settings):
     """`mask`: BERT's corruption, 15 % of the tokens chosen anew in each epoch; `shift`: predict the next token.
 
     Of the chosen share, `mask` are hidden, `replace` become another word, the rest stays (Devlin et al. 2018, 3.1).
+    `auto`: mask where the tokenizer has a mask token, else shift.
     """
 
-    kind: Literal["mask", "shift"] = "mask"
+    kind: Literal["auto", "mask", "shift"] = "auto"
     share: float = Field(0.15, gt=0, le=1)
     mask: float = Field(0.8, ge=0, le=1)
     replace: float = Field(0.1, ge=0, le=1)
@@ -132,17 +133,23 @@ CORRUPTIONS: Mapping[str, Corruption] = {
 }
 
 
+def kind_of(settings: CorruptionSettings, words: Words) -> str:
+    """The name in the table that the settings mean."""
+    return settings.kind if settings.kind != "auto" else "mask" if "mask" in words.special else "shift"
+
+
 def pack(corpus: Corpus, length: int, settings: CorruptionSettings, words: Words) -> Rows:
     """The rows a corruption wants, of `length` places each."""
-    frame, ahead, _ = CORRUPTIONS[settings.kind]
+    frame, ahead, _ = CORRUPTIONS[kind_of(settings, words)]
     return Rows(corpus, length, frame(words.special), ahead)
 
 
 def corruption(settings: CorruptionSettings, words: Words) -> Corrupt:
     """(rows, chance) -> Batch. E1222 where the tokenizer lacks what it takes, E1223 where it has no ordinary words."""
-    if settings.kind == "mask":
+    kind = kind_of(settings, words)
+    if kind == "mask":
         words.role("mask")
     if not len(words.ordinary):
         raise DanluError("E1223", found=words.vocabulary)
-    apply = CORRUPTIONS[settings.kind].apply
+    apply = CORRUPTIONS[kind].apply
     return lambda rows, chance: apply(rows, chance, settings, words)
