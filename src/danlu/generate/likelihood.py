@@ -1,0 +1,126 @@
+"""How likely a model holds given tokens to be: the ground of scoring texts, choosing answers, perplexity.
+
+Rows are sorted by length and batched by tokens, the vocabulary is looked at only where a target is asked for, and
+logits live only for a chunk.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from danlu.data.batch import IGNORED
+from danlu.models.build import Model
+from danlu.models.sequence_to_sequence import SequenceToSequence
+from danlu.nn.heads import LanguageHead
+
+BUDGET = 8192  # tokens of a batch, padding included
+CHUNK_ELEMENTS = 2**25  # of logits at once
+BLOCK_ELEMENTS = 2**20  # of float32 scores at once, so that they stay in the cache
+
+
+@dataclass(frozen=True)
+class Question:
+    """A row for a model, and which tokens it should have answered where; IGNORED where nothing is asked."""
+
+    tokens: Sequence[int]
+    targets: Sequence[int]
+    source: Sequence[int] = ()  # of an encoder-decoder
+
+
+@dataclass(frozen=True)
+class Answers:
+    """For each target asked for, in order: its log-probability in nats, and whether no token was likelier."""
+
+    log_probability: Tensor
+    right: Tensor
+
+    @property
+    def total(self) -> float:
+        return float(self.log_probability.sum(dtype=torch.float64))
+
+
+def ask(model: Model, questions: Sequence[Question], bf16: bool = False, budget: int = BUDGET) -> list[Answers]:
+    """The answers to each question, in the order of the questions. `bf16`: matrix products in that format."""
+    answers: dict[int, Answers] = {}
+    for rows in batches([max(len(each.tokens), len(each.source)) for each in questions], budget):
+        asked = [questions[row] for row in rows]
+        log_probability, right = _answer(model, asked, bf16)
+        counts = [sum(target != IGNORED for target in each.targets) for each in asked]
+        parts = zip(torch.split(log_probability, counts), torch.split(right, counts), strict=True)
+        answers |= {row: Answers(*part) for row, part in zip(rows, parts, strict=True)}
+    return [answers[row] for row in range(len(questions))]
+
+
+def judge(head: LanguageHead, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """hidden (N, D), targets (N,) -> log-probability of each target (N,) float32, and whether none is likelier (N,).
+
+    (N, V) never exists at once.
+    """
+    features, output = head.features(hidden), head.output
+    likely = torch.empty(len(targets), device=hidden.device)
+    right = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
+    many = max(1, CHUNK_ELEMENTS // output.out_features)
+    few = many if hidden.device.type != "cpu" else max(1, BLOCK_ELEMENTS // output.out_features)
+    for start in range(0, len(targets), many):
+        logits = output(features[start : start + many])
+        for at in range(0, len(logits), few):
+            place = slice(start + at, min(start + at + few, start + many))
+            scores = logits[at : at + few].float()
+            score = scores.gather(1, targets[place, None])
+            likely[place] = (score - scores.logsumexp(1, keepdim=True)).squeeze(1)
+            right[place] = (score >= scores.amax(1, keepdim=True)).squeeze(1)
+    return likely, right
+
+
+def causal_question(ids: Sequence[int], first: Sequence[int] = ()) -> Question:
+    """Every token after what stands before it. `first` stands before all; without it the first token is not asked."""
+    row = [*first, *ids]
+    asked = [IGNORED] * (len(first) - 1) + list(ids) if first else list(ids[1:])
+    return Question(row[:-1], asked)
+
+
+def masked_questions(framed: Sequence[int], mask: int, kept: frozenset[int] = frozenset()) -> list[Question]:
+    """A row for each token but the `kept` ones (specials), with that token masked (Salazar et al. 2020)."""
+    questions = []
+    for place, token in enumerate(framed):
+        if token not in kept:
+            row = [*framed[:place], mask, *framed[place + 1 :]]
+            questions.append(Question(row, [token if at == place else IGNORED for at in range(len(framed))]))
+    return questions
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Rows of like length together, longest first, rows x longest within the budget (one row at least)."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(order):
+        count = max(1, budget // max(lengths[order[start]], 1))
+        yield order[start : start + count]
+        start += count
+
+
+def _answer(model: Model, questions: Sequence[Question], bf16: bool) -> tuple[Tensor, Tensor]:
+    device = next(model.parameters()).device
+    tokens, valid = padded_right([each.tokens for each in questions], device)
+    targets, _ = padded_right([each.targets for each in questions], device, IGNORED)
+    place = (targets != IGNORED).flatten().nonzero().squeeze(1)
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        if isinstance(model, SequenceToSequence):
+            source, source_valid = padded_right([each.source for each in questions], device)
+            hidden = model.hidden(source, tokens, source_valid)
+        else:  # a decoder's targets never see what is padded after them
+            hidden = model.hidden(tokens, None if model.config.causal else valid)
+        likely, right = judge(model.head, hidden.flatten(0, 1)[place], targets.flatten()[place])
+    return likely.cpu(), right.cpu()
+
+
+def padded_right(rows: Sequence[Sequence[int]], device: torch.device, fill: int = 0) -> tuple[Tensor, Tensor | None]:
+    """tokens (B, T) and valid (B, T), None where nothing is padded."""
+    width = max(map(len, rows))
+    tokens = torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows], device=device, dtype=torch.long)
+    if min(map(len, rows)) == width:
+        return tokens, None
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    return tokens, torch.arange(width, device=device) < lengths[:, None]
