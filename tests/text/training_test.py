@@ -84,7 +84,7 @@ def test_frames_follow_the_roles() -> None:
 
 @pytest.mark.parametrize(("kind", "roles"), KINDS)
 def test_transformers_reads_what_is_written(kind: str, roles: dict[str, str], tmp_path: Path) -> None:
-    tokenizer = train(roles, kind=kind, sentinels=5 if kind == "unigram" else 0)
+    tokenizer = train(roles, kind=kind)
     tokenizer.write(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for line in [*LINES, "龘 😀", "a <mask> b [MASK] c"]:
@@ -112,10 +112,17 @@ def test_each_setting_shows() -> None:
     assert "2024" not in "|".join(apart.pieces(apart.encode("In 2024")))
     assert " 2024" in together.pieces(together.encode("In 2024"))
     assert apart.encode("e\u0301") == apart.encode("é")
-    sentinels = train(T5, kind="unigram", sentinels=10)
-    assert sentinels.sentinels == tuple(range(sentinels.vocabulary - 1, sentinels.vocabulary - 11, -1))
     little = train(GPT2, iter(["abcdefgh " * 2000, "ijklmnop " * 2000]), kind="characters", sample=1_000)
     assert little.vocabulary < train(GPT2, iter(["abcdefgh " * 2000, "ijklmnop " * 2000]), kind="characters").vocabulary
+
+
+def test_a_frame_and_extra_tokens_may_be_given() -> None:
+    extra = [f"<extra_id_{index}>" for index in reversed(range(10))]
+    settings = TokenizerSettings(kind="unigram")
+    quiet = Voice(quiet=True)
+    tokenizer = train_tokenizer(iter(LINES), settings, LLAMA, quiet, frame=(("start",), ("end", "end")), extra=extra)
+    assert tokenizer.sentinels == tuple(range(tokenizer.vocabulary - 1, tokenizer.vocabulary - 11, -1))
+    assert (tokenizer.prefix, tokenizer.suffix) == ((1,), (2, 2))
 
 
 @pytest.mark.parametrize(("kind", "roles"), KINDS)

@@ -1,6 +1,6 @@
 """The special tokens: our roles, the ecosystem's names for them, and how they frame a text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tokenizers import AddedToken, Tokenizer, processors
 
@@ -13,6 +13,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "unknown": ("unk_token",),
     "separator": ("sep_token",),
 }
+Frame = tuple[Sequence[str], Sequence[str]]  # roles before and after a text
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 # What the special tokens are called where no file says so.
@@ -59,20 +60,21 @@ def special(token: str, spaced: bool = False) -> AddedToken:
     return AddedToken(token, lstrip=spaced, normalized=False, special=True)
 
 
-def usual_frame(roles: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """What stands before and after a text, by the roles a family has.
+def usual_frame(roles: Mapping[str, str]) -> Frame:
+    """The roles that stand before and after a text, by those a family has.
 
     A separator means both (BERT, RoBERTa, BART); an end without a start, the end (T5); a start that is not the end, the
     start (Llama, Mistral); one token for everything, nothing (GPT-2).
     """
     start, end = roles.get("start"), roles.get("end", roles.get("separator"))
-    if "separator" in roles and start and end:
-        return [start], [end]
+    last = "separator" if "separator" in roles else "end"
+    if last == "separator" and start:
+        return ("start",), (last,)
     if end and not start:
-        return [], [end]
+        return (), (last,)
     if start and start != end:
-        return [start], []
-    return [], []
+        return ("start",), ()
+    return (), ()
 
 
 def set_frame(tokenizer: Tokenizer, before: Iterable[str], after: Iterable[str], between: Iterable[str] = ()) -> None:

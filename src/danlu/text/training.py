@@ -2,17 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from danlu.errors import DanluError
 from danlu.settings import Settings
 from danlu.text.patterns import Pattern, byte_level
-from danlu.text.roles import set_frame, special, usual_frame
+from danlu.text.roles import Frame, set_frame, special, usual_frame
 from danlu.text.sample import Sample, take_sample
 from danlu.text.sentencepiece import SPACE
 from danlu.text.tokenizer import Tokenizer as TrainedTokenizer
@@ -32,7 +32,6 @@ class TokenizerSettings(Settings):
     vocabulary: entries at most, or "auto": as many as the amount of text can teach.
     lowercase: capitals and accents are dropped (WordPiece: BERT "uncased").
     pattern: how byte-level BPE cuts text; "qwen" is what Qwen models expect: digits apart, composed accents.
-    sentinels: how many <extra_id_N> follow the vocabulary, descending (T5: 100).
     sample: characters looked at; more text is thinned evenly.
     """
 
@@ -40,7 +39,6 @@ class TokenizerSettings(Settings):
     vocabulary: int | Literal["auto"] = Field(default="auto")
     lowercase: bool = False
     pattern: Pattern = "gpt2"
-    sentinels: NonNegativeInt = 0
     sample: int = Field(default=20_000_000, ge=1_000)
 
 
@@ -57,11 +55,14 @@ class Plan:
 
 
 def train_tokenizer(
-    texts: Iterator[str], settings: TokenizerSettings, specials: Mapping[str, str], voice: Voice
-) -> TrainedTokenizer:
+    texts: Iterator[str], settings: TokenizerSettings, specials: Mapping[str, str], voice: Voice, *,
+    frame: Frame | None = None, extra: Sequence[str] = (),
+) -> TrainedTokenizer:  # fmt: skip
     """Learn a vocabulary from a stream of texts; the same texts give the same tokenizer.
 
-    `specials`: role -> token; ids follow the order given, from 0. E1305 without text, E1306 for a vocabulary too small.
+    specials: role -> token; ids follow the order given, from 0. frame: the roles put before and after a text, by
+    default as `usual_frame` has it. extra: special tokens after the vocabulary, in order (T5's sentinels).
+    E1305 without text, E1306 for a vocabulary too small.
     """
     with voice.progress("reading text for the tokenizer", "读取分词器文本", None) as bar:
         sample = take_sample(_counted(texts, bar.advance), settings.sample)
@@ -77,9 +78,9 @@ def train_tokenizer(
         f"从 {sample.characters:,} 个字符学习 {kind} 词表，最多 {plan.size:,} 项",
     )
     tokenizer = RECIPES[kind](plan)
-    sentinels = [f"<extra_id_{index}>" for index in reversed(range(settings.sentinels))]
-    tokenizer.add_special_tokens([special(token) for token in sentinels])
-    set_frame(tokenizer, *usual_frame(roles), between=_between(kind, roles))
+    tokenizer.add_special_tokens([special(token) for token in extra])
+    before, after = frame or usual_frame(roles)
+    set_frame(tokenizer, [roles[role] for role in before], [roles[role] for role in after], _between(kind, roles))
     config = {"do_lower_case": settings.lowercase, "tokenize_chinese_chars": True} if kind == "wordpiece" else {}
     return TrainedTokenizer.of_roles(tokenizer, roles, config)
 
