@@ -35,7 +35,7 @@ def test_masked_rows_are_padded_unseen(model_of: ModelOf) -> None:
 
 def test_an_encoder_decoder_answers_a_source(model_of: ModelOf) -> None:
     model = model_of("bart")
-    questions = [Question([model.config.start, *row[:-1]], row, row[::-1] + [3]) for row in ROWS]
+    questions = [Question([model.config.start, *row[:-1]], row, [*row[::-1], 3]) for row in ROWS]
     for question, answer in zip(questions, ask(model, questions), strict=True):
         assert answer.log_probability.tolist() == pytest.approx(plain(model, question), abs=1e-4)
 

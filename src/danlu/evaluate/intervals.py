@@ -115,7 +115,8 @@ def _drawn_means(top: Floats, bottom: Floats, draws: int, seed: int) -> Floats:
 def _left_out(top: Floats, bottom: Floats) -> Floats:
     """The mean without each row (the jackknife)."""
     rest = bottom.sum() - bottom
-    return np.divide(top.sum() - top, rest, out=np.full_like(top, top.mean()), where=rest != 0)
+    means: Floats = np.divide(top.sum() - top, rest, out=np.full_like(top, top.mean()), where=rest != 0)
+    return means
 
 
 def _corrected(ends: Floats, drawn: Floats, value: float, left_out: Floats) -> Floats:
