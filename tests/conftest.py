@@ -1,43 +1,70 @@
-"""What every test gets: no way out to the network, and `--full` for the long form of the drills."""
+"""For the whole suite: `--full` for the long versions, one thread, and no socket to the outside."""
 
+import ipaddress
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-LOCAL = ("127.0.0.1", "::1", "localhost")
-SHARED = Path(__file__).parent.parent.parent / "shared"
+import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="the long form of fuzzing and crash drills")
+    parser.addoption(
+        "--full", action="store_true", help="the long versions: more random cases, every instant, every byte"
+    )
 
 
 @pytest.fixture(scope="session")
-def full(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--full"))
-
-
-@pytest.fixture
-def shared() -> Path:
-    """Real data beside the project; a test that wants it skips where it is absent."""
-    if not SHARED.is_dir():
-        pytest.skip("../shared is absent")
-    return SHARED
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether the long version of a test is wanted."""
+    return bool(pytestconfig.getoption("--full"))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cable_out() -> Iterator[None]:
-    """Sockets reach this machine only."""
-    connect = socket.socket.connect
+def one_thread() -> None:
+    """Tiny models are fastest on one core, and results do not depend on how many there are."""
+    torch.set_num_threads(1)
 
-    def guarded(self: socket.socket, address: Any) -> None:
-        if self.family != socket.AF_UNIX and address[0] not in LOCAL:
-            raise OSError(f"a test reached for the network: {address}")
-        connect(self, address)
 
-    socket.socket.connect = guarded  # type: ignore[method-assign]
+class OutsideError(OSError):
+    """A test reached for the network."""
+
+
+def is_local(address: Any) -> bool:
+    """Loopback and the machine's own sockets; names are not looked up."""
+    if not isinstance(address, tuple):
+        return True
+    host = address[0]
+    if host in ("localhost", ""):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Sockets connect to this machine only; looking up any other name fails as it would without a network."""
+    patch = pytest.MonkeyPatch()
+    look_up = socket.getaddrinfo
+
+    def guarded(connect: Any) -> Any:
+        def connect_locally(self: socket.socket, address: Any) -> Any:
+            if not is_local(address):
+                raise OutsideError(f"a test connects to {address}")
+            return connect(self, address)
+
+        return connect_locally
+
+    def look_up_locally(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host is not None and not is_local((host.decode() if isinstance(host, bytes) else host,)):
+            raise socket.gaierror(socket.EAI_NONAME, f"a test looks up {host}")
+        return look_up(host, *args, **kwargs)
+
+    patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+    patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+    patch.setattr(socket, "getaddrinfo", look_up_locally)
     yield
-    socket.socket.connect = connect  # type: ignore[method-assign]
+    patch.undo()

@@ -44,6 +44,7 @@ class Table:
     names: Mapping[str, str | Stored]
     prefix: str = ""  # files of the bare tower leave it out
     aliases: Mapping[str, str] = field(default_factory=dict)  # another name of theirs for the same tensor -> its name
+    copies: tuple[str, ...] = ()  # aliases that are written too
     optional: tuple[str, ...] = ()  # beginnings of our names that a file may lack: they are drawn afresh, and reported
     spare: tuple[str, ...] = ()  # patterns of their tensors that we have no place for: reported
     buffers: tuple[str, ...] = ()  # patterns of their tensors that hold nothing learned: passed over
@@ -124,7 +125,8 @@ def export(model: Model, table: Table) -> dict[str, Tensor]:
         for their, found in pieces.items()
     }
     like = next(iter(tensors.values()))
-    return written | {name: like.new_zeros(shape) for name, shape in table.zeros.items()}
+    copies = {alias: written[table.aliases[alias]].clone() for alias in table.copies}
+    return written | copies | {name: like.new_zeros(shape) for name, shape in table.zeros.items()}
 
 
 class _File:

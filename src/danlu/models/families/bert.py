@@ -107,32 +107,27 @@ TOWER = {
 SPARE = (r"pooler\..*", r"cls\.seq_relationship\..*", r"classifier\..*", r"qa_outputs\..*")
 
 
-def _table(prefix: str, head: dict[str, str | Stored], aliases: dict[str, str]) -> Table:
+def _table(prefix: str, head: str, transform: dict[str, str], tied: bool) -> Table:
+    """The output bias goes by two names, one on the head and one on its decoder. Untied, the reference reads the
+    decoder's and still expects the other."""
+    bias, decoder_bias = f"{head}.bias", f"{head}.decoder.bias"
     names: dict[str, str | Stored] = {ours: f"{prefix}{theirs}" for ours, theirs in TOWER.items()}
-    buffers = (r"embeddings\.(position_ids|token_type_ids)",)
-    return Table(names | head, prefix, aliases, optional=("head.",), spare=SPARE, buffers=buffers)
+    names |= {f"head.transform.{ours}": f"{head}.{theirs}" for ours, theirs in transform.items()}
+    return Table(
+        names | {"head.output.bias": bias if tied else decoder_bias, "head.output": f"{head}.decoder"},
+        prefix,
+        aliases={decoder_bias: bias} if tied else {bias: decoder_bias},
+        copies=() if tied else (bias,),
+        optional=("head.",),
+        spare=SPARE,
+        buffers=(r"embeddings\.(position_ids|token_type_ids)",),
+    )
 
 
-BERT_TABLE = _table(
-    "bert.",
-    {
-        "head.transform.dense": "cls.predictions.transform.dense",
-        "head.transform.norm": "cls.predictions.transform.LayerNorm",
-        "head.output.bias": "cls.predictions.bias",
-        "head.output": "cls.predictions.decoder",
-    },
-    {"cls.predictions.decoder.bias": "cls.predictions.bias"},
-)
-ROBERTA_TABLE = _table(
-    "roberta.",
-    {
-        "head.transform.dense": "lm_head.dense",
-        "head.transform.norm": "lm_head.layer_norm",
-        "head.output.bias": "lm_head.bias",
-        "head.output": "lm_head.decoder",
-    },
-    {"lm_head.decoder.bias": "lm_head.bias"},
-)
+BERT_HEAD = {"dense": "transform.dense", "norm": "transform.LayerNorm"}
+ROBERTA_HEAD = {"dense": "dense", "norm": "layer_norm"}
+BERT_TABLES = {tied: _table("bert.", "cls.predictions", BERT_HEAD, tied) for tied in (True, False)}
+ROBERTA_TABLES = {tied: _table("roberta.", "lm_head", ROBERTA_HEAD, tied) for tied in (True, False)}
 
 # One segment, and positions counted after two rows kept for padding.
 ROBERTA_WORDS = {"vocabulary": 50_265, "eps": 1e-5, "segments": 1, "offset": 2, "transform": "gelu"}
@@ -150,7 +145,7 @@ BERT = Family(
     make=bert,
     reader=read,
     writer=lambda config: _write(config, "bert", "BertForMaskedLM"),
-    table=lambda config: BERT_TABLE,
+    table=lambda config: BERT_TABLES[config.head.tied],
     # Turc et al. 2019 for the small ones
     sizes=COMMON | {"small": SMALL | {"depth": 4}, "medium": SMALL | {"depth": 8}},
     tokenizer="wordpiece",
@@ -174,7 +169,7 @@ ROBERTA = Family(
     words=ROBERTA_WORDS,
     reader=read,
     writer=lambda config: _write(config, "roberta", "RobertaForMaskedLM"),
-    table=lambda config: ROBERTA_TABLE,
+    table=lambda config: ROBERTA_TABLES[config.head.tied],
     sizes=COMMON | {"small": SMALL},
     tokenizer="bpe",
     specials=ROBERTA_SPECIALS,
@@ -190,7 +185,7 @@ XLM_ROBERTA = Family(
     words=ROBERTA_WORDS | {"vocabulary": 250_002},
     reader=read,
     writer=lambda config: _write(config, "xlm-roberta", "XLMRobertaForMaskedLM"),
-    table=lambda config: ROBERTA_TABLE,
+    table=lambda config: ROBERTA_TABLES[config.head.tied],
     sizes=COMMON | {"small": SMALL},
     tokenizer="unigram",
     specials=ROBERTA_SPECIALS,

@@ -54,9 +54,8 @@ def read(hf: Hf) -> SequenceToSequenceConfig:
     plain = hf["model_type"] == "t5"
     kind = hf.get("feed_forward_proj", "relu" if plain else "gated-gelu")
     gated, name = kind.startswith("gated-"), kind.removeprefix("gated-")
-    tied = hf.get("tie_word_embeddings", plain)
-    # Newer files say the scaling apart from the tie, and then always call the head tied.
-    scaled = plain and hf.get("scale_decoder_outputs", tied)
+    # Scaled means tied. Newer files always call the head tied and say the scaling apart; mT5's was never tied.
+    scaled = plain and hf.get("scale_decoder_outputs", hf.get("tie_word_embeddings", True))
     return t5(
         width=hf.get("d_model", 512),
         depth=hf.get("num_layers", 6 if plain else 8),
@@ -72,7 +71,7 @@ def read(hf: Hf) -> SequenceToSequenceConfig:
         activation="gelu_tanh" if kind == "gated-gelu" else activation(name),  # (sic): the reference means tanh here
         dropout=hf.get("dropout_rate", 0.1),
         eps=hf.get("layer_norm_epsilon", 1e-6),
-        tied=scaled if plain else tied,
+        tied=scaled,
         scaled=scaled,
         factor=hf.get("initializer_factor", 1.0),
         start=hf.get("decoder_start_token_id") or 0,
