@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from danlu import files
 from danlu.data.batch import Batch
 from danlu.data.order import key
-from danlu.train.hardware import autocast
+from danlu.train.hardware import autocast, set_chance
 from danlu.train.objectives import Objective
 
 
@@ -49,7 +49,7 @@ class Gradients:
         totals = {name: torch.zeros((), device=self.device) for name in weights}
         pieces = [piece for batch in batches for piece in batch.split(rows or batch.rows)]
         for index, piece in enumerate(pieces):
-            torch.manual_seed(int(key(self.seed, position, index)[0] >> 1))
+            set_chance(int(key(self.seed, position, index)[0] >> 1), self.device)
             with autocast(self.device, self.precision):
                 found = self.objective(self.model, piece.to(self.device))
             torch.stack([weight * found[name] for name, weight in weights.items()]).sum().backward()  # type: ignore[no-untyped-call]

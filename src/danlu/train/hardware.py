@@ -26,6 +26,18 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return torch.autocast(device.type, dtype) if dtype == torch.bfloat16 else nullcontext()
 
 
+def set_chance(seed: int, device: torch.device) -> None:
+    """Seed the generators a step draws from.
+
+    torch.manual_seed would do, but it also visits every kind of device torch knows; where one is absent, the call is
+    queued for it, with its stack, for ever.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device or the machine had no memory left. torch's CPU allocator says so in words only."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):

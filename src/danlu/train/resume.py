@@ -80,23 +80,16 @@ class Checkpoints:
             raise OSError(errno.EIO, "not read back as written", str(path))
         return path
 
-    def newest(self, at_most: int | None = None) -> tuple[Checkpoint | None, list[DanluError]]:
-        """The newest valid checkpoint, and why newer ones were passed over.
+    def newest(self) -> tuple[Checkpoint | None, list[DanluError]]:
+        """The newest valid checkpoint, and why newer ones were passed over."""
+        return self._first_whole(self.paths())
 
-        at_most: look at regular checkpoints up to this step only.
-        """
-        damaged: list[DanluError] = []
-        for path in self.paths():
-            if at_most is not None and (step_of(path) > at_most or step_of(path) % self.every):
-                continue
-            try:
-                state = verify(path)
-            except DanluError as error:
-                damaged.append(error)
-                continue
-            self.verified.add(path)
-            return Checkpoint(path, state), damaged
-        return None, damaged
+    def earlier(self, step: int) -> Checkpoint | None:
+        """The newest regular checkpoint at least `back` before a step; where none is so old, the oldest."""
+        regular = [path for path in self.paths() if step_of(path) % self.every == 0]
+        old = [path for path in regular if step_of(path) <= step - self.back]
+        young = [path for path in regular if step_of(path) > step - self.back]
+        return self._first_whole([*old, *reversed(young)])[0]
 
     def paths(self) -> list[Path]:
         """Every checkpoint folder, newest first, valid or not."""
@@ -118,6 +111,18 @@ class Checkpoints:
         for path in self.paths():
             if step_of(path) not in kept:
                 self._remove(path)
+
+    def _first_whole(self, paths: list[Path]) -> tuple[Checkpoint | None, list[DanluError]]:
+        damaged: list[DanluError] = []
+        for path in paths:
+            try:
+                state = verify(path)
+            except DanluError as error:
+                damaged.append(error)
+                continue
+            self.verified.add(path)
+            return Checkpoint(path, state), damaged
+        return None, damaged
 
     def _is_whole(self, path: Path) -> bool:
         if path not in self.verified:

@@ -184,7 +184,7 @@ class Trainer:
             raise DanluError(
                 "E1503", where=self.folder, found=found, step=step, reason=verdict.reason, rollbacks=counted.rollbacks
             )
-        earlier, _ = self.checkpoints.newest(at_most=step - self.settings.guard.back)
+        earlier = self.checkpoints.earlier(step)
         if earlier is None:
             raise DanluError("E1502", where=self.folder, found=found, step=step, reason=verdict.reason)
         self.optimizer.zero_grad(set_to_none=True)
