@@ -1,7 +1,7 @@
 """Tiny random models of several families, with every parameter perturbed so that their texts are varied."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,35 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from danlu.checkpoint import Checkpoint
+from danlu.generate.engine import Engine
 from danlu.models.build import Model, build
 from danlu.models.families import FAMILIES, fresh
 from danlu.models.weights import export
+from danlu.text.training import TokenizerSettings, train_tokenizer
+from danlu.voice import Voice
 
 VOCABULARY = 97
+TEXTS = (
+    "The kettle sings, the cat sleeps by the stove, and the rain falls on the roof of the old house.",
+    "A furnace needs patience: small coals, a slow wind, and someone who watches the colour of the flame.",
+    "炉火要慢慢烧，水要慢慢煮，看火的人要有耐心。雨落在老房子的屋顶上，猫睡在炉边。",
+)
 SIZES: dict[str, dict[str, Any]] = {"gpt2": {"length": 40}}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @cache
-def tiny(family: str) -> Model:
-    config = fresh(f"{family}-tiny", VOCABULARY, width=32, **SIZES.get(family, {}))[1]
+def tiny(family: str, vocabulary: int = VOCABULARY) -> Model:
+    config = fresh(f"{family}-tiny", vocabulary, width=32, **SIZES.get(family, {}))[1]
     model = build(config)
     chance = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -48,3 +66,18 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return folder
 
     return written
+
+
+@cache
+def small_engine(family: str) -> Engine:
+    made = FAMILIES[family]
+    settings = TokenizerSettings(kind=made.tokenizer, vocabulary=400)
+    tokenizer = train_tokenizer(iter(TEXTS * 20), settings, made.specials, Voice("en", quiet=True))
+    model = tiny(family, tokenizer.vocabulary)
+    return Engine(Checkpoint(made, model.config, model, tokenizer))
+
+
+@pytest.fixture(scope="session")
+def engine_of() -> Callable[[str], Engine]:
+    """A tiny random model with a tokenizer of its family's kind, trained on a few sentences."""
+    return small_engine

@@ -5,7 +5,8 @@ import torch
 
 from danlu.data.batch import IGNORED
 from danlu.generate import likelihood
-from danlu.generate.likelihood import Question, ask, batches, causal_question, judge, masked_questions
+from danlu.generate.likelihood import Question, ask, causal_question, judge, masked_questions
+from danlu.generate.rows import batches
 from danlu.models.build import Model
 
 ROWS = [[5, 8, 13], [9, 2], [3, 1, 4, 1, 5, 9, 2, 6, 5], [11, 12, 13, 14], [7, 7]]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 import torch
 
 from danlu.generate.decode import GenerateSettings, Writer, check_room
+from danlu.generate.rest import at_rest
 from danlu.models.build import Model
 
 Candidate = tuple[float, int, int]  # log-probability, the beam it goes on from, the token
@@ -51,10 +52,10 @@ def search(
 ) -> list[list[int]]:
     """For each prompt the best text found, its end token included. Errors as of `decode.write`."""
     size, room = settings.beams, check_room(model, prompts, settings.max_new_tokens)
-    with torch.inference_mode():
+    with at_rest(model) as device:
         writer = Writer(model, prompts, max(room))
         logits = writer.begin()
-        device, vocabulary = logits.device, logits.shape[-1]
+        vocabulary = logits.shape[-1]
         spread = torch.arange(len(prompts), device=device).repeat_interleave(size)
         writer.reorder(spread)
         logits = logits.index_select(0, spread)

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from danlu.data.order import uniforms
 from danlu.errors import DanluError
+from danlu.generate.rest import at_rest
+from danlu.generate.rows import check_lengths, limit, padded_left
 from danlu.generate.sampling import STEPS, SamplingSettings, choose
 from danlu.models.build import Model
 from danlu.models.sequence_to_sequence import SequenceToSequence
-from danlu.nn.positions import RelativePositions
 
 Step = Mapping[int, int]  # row -> the token it just wrote, for the rows that are still writing
 CHANCE = 0x67656E  # the stream of chance that belongs to writing
@@ -96,22 +97,23 @@ def write(
     """
     names = list(rows) or list(range(len(prompts)))
     room = check_room(model, prompts, settings.max_new_tokens)
-    with torch.inference_mode():
+    chances = torch.from_numpy(uniforms(settings.seed, 0, names, max(room), CHANCE))
+    with at_rest(model):
         writer = Writer(model, prompts, max(room))
         logits = writer.begin()
-        chances = torch.from_numpy(uniforms(settings.seed, 0, names, max(room), CHANCE)).to(logits.device)
         seen = _seen(writer.texts, logits) if settings.repetition_penalty != 1.0 else None
-        places = list(range(len(prompts)))  # which prompt stands in each row of the batch
-        writing = [True] * len(prompts)
-        for count in range(max(room)):
-            tokens = choose(logits, settings, chances[places, count], seen)
-            written = tokens.tolist()
-            yield {names[place]: token for place, token in zip(places, written, strict=True) if writing[place]}
-            for place, token in zip(places, written, strict=True):
-                writing[place] = writing[place] and token not in ends and count + 1 < room[place]
-            left = [row for row, place in enumerate(places) if writing[place]]
-            if not left:
-                return
+    places = list(range(len(prompts)))  # which prompt stands in each row of the batch
+    writing = [True] * len(prompts)
+    for count in range(max(room)):
+        tokens = choose(logits, settings, chances[places, count].to(logits.device), seen)
+        written = tokens.tolist()
+        yield {names[place]: token for place, token in zip(places, written, strict=True) if writing[place]}
+        for place, token in zip(places, written, strict=True):
+            writing[place] = writing[place] and token not in ends and count + 1 < room[place]
+        left = [row for row, place in enumerate(places) if writing[place]]
+        if not left:
+            return
+        with at_rest(model):  # not while the reader of the steps has the floor
             # Finished rows go on unheard until it pays to leave them behind; a row at the model's end cannot go on.
             if len(left) <= 0.75 * len(places) or any(count + 1 >= room[place] for place in places):
                 index = torch.tensor(left, device=logits.device)
@@ -129,29 +131,10 @@ def check_room(model: Model, prompts: Sequence[Sequence[int]], wanted: int) -> l
         raise DanluError("E1802")
     if not all(prompts):
         raise DanluError("E1804")
-    answers = isinstance(model, SequenceToSequence)
-    length, longest = limit(model), max(map(len, prompts))
-    if length is None:
-        return [wanted] * len(prompts)
-    if longest > length - (not answers):
-        raise DanluError("E1803", found=longest, length=length)
-    return [min(wanted, length if answers else length - len(prompt)) for prompt in prompts]
-
-
-def limit(model: Model) -> int | None:
-    """The most tokens a row may have; None where positions have no end (T5's distances)."""
-    tower = model.config.encoder if isinstance(model, SequenceToSequence) else model.config.transformer
-    return None if isinstance(tower.positions, RelativePositions) else model.config.length
-
-
-def padded_left(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """tokens (B, T) and valid (B, T), None where nothing is padded. Padding holds token 0, which nobody sees."""
-    width = max(map(len, rows))
-    tokens = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=device)
-    if min(map(len, rows)) == width:
-        return tokens, None
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return tokens, torch.arange(width, device=device) >= width - lengths[:, None]
+    answers, lengths = isinstance(model, SequenceToSequence), list(map(len, prompts))
+    check_lengths(model, lengths if answers else [length + 1 for length in lengths])
+    length = limit(model) or max(lengths) + wanted
+    return [min(wanted, length if answers else length - own) for own in lengths]
 
 
 def _seen(texts: Sequence[Sequence[int]], logits: Tensor) -> Tensor:

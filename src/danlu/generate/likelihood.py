@@ -4,18 +4,19 @@ Rows are sorted by length and batched by tokens, the vocabulary is looked at onl
 logits live only for a chunk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from danlu.data.batch import IGNORED
+from danlu.generate.rest import at_rest
+from danlu.generate.rows import BUDGET, batches, check_lengths, padded_right
 from danlu.models.build import Model
 from danlu.models.sequence_to_sequence import SequenceToSequence
 from danlu.nn.heads import LanguageHead
 
-BUDGET = 8192  # tokens of a batch, padding included
 CHUNK_ELEMENTS = 2**25  # of logits at once
 BLOCK_ELEMENTS = 2**20  # of float32 scores at once, so that they stay in the cache
 
@@ -42,11 +43,17 @@ class Answers:
 
 
 def ask(model: Model, questions: Sequence[Question], bf16: bool = False, budget: int = BUDGET) -> list[Answers]:
-    """The answers to each question, in the order of the questions. `bf16`: matrix products in that format."""
+    """The answers to each question, in the order of the questions. `bf16`: matrix products in that format.
+
+    E1803 for a row that is longer than the model reads.
+    """
     answers: dict[int, Answers] = {}
-    for rows in batches([max(len(each.tokens), len(each.source)) for each in questions], budget):
+    lengths = [max(len(each.tokens), len(each.source)) for each in questions]
+    check_lengths(model, lengths)
+    for rows in batches(lengths, budget):
         asked = [questions[row] for row in rows]
-        log_probability, right = _answer(model, asked, bf16)
+        with at_rest(model) as device:
+            log_probability, right = _answer(model, asked, device, bf16)
         counts = [sum(target != IGNORED for target in each.targets) for each in asked]
         parts = zip(torch.split(log_probability, counts), torch.split(right, counts), strict=True)
         answers |= {row: Answers(*part) for row, part in zip(rows, parts, strict=True)}
@@ -91,22 +98,11 @@ def masked_questions(framed: Sequence[int], mask: int, kept: frozenset[int] = fr
     return questions
 
 
-def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Rows of like length together, longest first, rows x longest within the budget (one row at least)."""
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
-    start = 0
-    while start < len(order):
-        count = max(1, budget // max(lengths[order[start]], 1))
-        yield order[start : start + count]
-        start += count
-
-
-def _answer(model: Model, questions: Sequence[Question], bf16: bool) -> tuple[Tensor, Tensor]:
-    device = next(model.parameters()).device
+def _answer(model: Model, questions: Sequence[Question], device: torch.device, bf16: bool) -> tuple[Tensor, Tensor]:
     tokens, valid = padded_right([each.tokens for each in questions], device)
     targets, _ = padded_right([each.targets for each in questions], device, IGNORED)
     place = (targets != IGNORED).flatten().nonzero().squeeze(1)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         if isinstance(model, SequenceToSequence):
             source, source_valid = padded_right([each.source for each in questions], device)
             hidden = model.hidden(source, tokens, source_valid)
@@ -114,13 +110,3 @@ def _answer(model: Model, questions: Sequence[Question], bf16: bool) -> tuple[Te
             hidden = model.hidden(tokens, None if model.config.causal else valid)
         likely, right = judge(model.head, hidden.flatten(0, 1)[place], targets.flatten()[place])
     return likely.cpu(), right.cpu()
-
-
-def padded_right(rows: Sequence[Sequence[int]], device: torch.device, fill: int = 0) -> tuple[Tensor, Tensor | None]:
-    """tokens (B, T) and valid (B, T), None where nothing is padded."""
-    width = max(map(len, rows))
-    tokens = torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows], device=device, dtype=torch.long)
-    if min(map(len, rows)) == width:
-        return tokens, None
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return tokens, torch.arange(width, device=device) < lengths[:, None]

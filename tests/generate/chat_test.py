@@ -1,0 +1,86 @@
+import io
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from danlu.errors import Language
+from danlu.generate.chat import Chat, talk
+from danlu.generate.decode import GenerateSettings
+from danlu.generate.engine import Engine
+from danlu.voice import Voice
+
+EngineOf = Callable[[str], Engine]
+SHORT = GenerateSettings(max_new_tokens=6)
+
+
+def said(
+    engine: Engine, lines: str, language: Language = "en", settings: GenerateSettings | None = SHORT
+) -> tuple[str, str]:
+    """What a conversation over a pipe writes to its output, and what the voice says beside it."""
+    prose, out = io.StringIO(), io.StringIO()
+    talk(engine, Voice(language, prose), io.StringIO(lines), out, settings)
+    return out.getvalue(), prose.getvalue()
+
+
+def test_a_causal_model_goes_on(engine_of: EngineOf) -> None:
+    engine = engine_of("gpt2")
+    out, _ = said(engine, "The cat\n\nThe rain\n")
+    assert out == "".join(engine.generate(text, max_new_tokens=6) + "\n" for text in ("The cat", "The rain"))
+
+
+def test_a_masked_model_fills(engine_of: EngineOf) -> None:
+    engine = engine_of("bert")
+    out, _ = said(engine, "The [MASK] sleeps.\n")
+    for fill in engine.fill("The [MASK] sleeps.")[0]:
+        assert fill.token in out
+        assert f"{fill.probability:.1%}" in out
+
+
+def test_an_encoder_decoder_answers(engine_of: EngineOf) -> None:
+    engine = engine_of("t5")
+    assert said(engine, "The cat\n")[0] == engine.generate("The cat", max_new_tokens=6) + "\n"
+
+
+def test_settings_change_while_talking(engine_of: EngineOf) -> None:
+    engine = engine_of("gpt2")
+    out, prose = said(engine, "/length 3\n/beams 2\nThe cat\n/settings\n")
+    assert out == engine.generate("The cat", max_new_tokens=3, beams=2) + "\n"
+    assert "/length 3" in prose
+    assert "/beams 2" in prose
+
+
+def test_sampled_answers_differ_from_turn_to_turn_but_not_from_chat_to_chat(engine_of: EngineOf) -> None:
+    out, _ = said(engine_of("gpt2"), "The cat\n" * 4, settings=None)
+    assert len(set(out.splitlines())) > 1
+    assert out == said(engine_of("gpt2"), "The cat\n" * 4, settings=None)[0]
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Ctrl-D leaves"), ("zh", "Ctrl-D 退出")])
+def test_help_in_both_languages(engine_of: EngineOf, language: Language, words: str) -> None:
+    assert words in said(engine_of("gpt2"), "/help\n", language)[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"), [("/temprature 1", "E1808"), ("/temperature -1", "E1102"), ("/top_p x", "E1102")]
+)
+def test_a_mistake_is_told_and_the_talk_goes_on(engine_of: EngineOf, line: str, code: str) -> None:
+    out, prose = said(engine_of("gpt2"), f"{line}\nThe cat\n")
+    assert code in prose
+    assert out.strip()
+
+
+def test_quit_leaves(engine_of: EngineOf) -> None:
+    assert said(engine_of("gpt2"), "/quit\nThe cat\n")[0] == ""
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_chat(engine_of: EngineOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(text: str, **_: object) -> Iterator[str]:
+        yield f"{text} half"
+        raise KeyboardInterrupt
+
+    engine = engine_of("gpt2")
+    monkeypatch.setattr(engine, "stream", interrupted)
+    prose, out = io.StringIO(), io.StringIO()
+    Chat(engine, Voice("en", prose), out, SHORT).run(["one\n", "two\n"])
+    assert out.getvalue() == "one half\ntwo half\n"
+    assert prose.getvalue().count("(stopped)") == 2
