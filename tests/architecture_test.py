@@ -11,7 +11,7 @@ ROWS = (
     ("errors",), ("settings", "files", "voice"), ("nn", "text", "vision"), ("models",),
     ("adapt", "compress"),
     ("checkpoint",), ("data",), ("tasks",), ("generate", "train"), ("evaluate",), ("prompt", "serve", "export"),
-    ("report",), ("recipes",), ("cli", "__init__"),
+    ("report",), ("recipes",), ("cli", "__init__"), ("__main__",),
 )  # fmt: skip
 RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -1,3 +1,74 @@
-"""Danlu (丹炉): pretrain, fine-tune or prompt, compress and deploy small models."""
+"""Danlu (丹炉): pretrain, fine-tune or prompt, compress and deploy small models.
+
+The functions here do what the command does, with the same settings and the same run folders:
+
+    run = danlu.pretrain("gpt-mini", "my.txt", train={"steps": 500})
+    model = danlu.load(run)
+    model.generate("Once upon a time", max_new_tokens=40)
+"""
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from danlu.generate.engine import Engine
+    from danlu.recipes.call import Answer
+    from danlu.recipes.runs import Run
 
 __version__ = "0.1.0"
+__all__ = ["call", "load", "pretrain", "resume"]
+
+Where = str | PathLike[str]
+
+
+def pretrain(start: Where, data: Where | Sequence[Where], *, quiet: bool = False, **settings: Any) -> "Run":
+    """Train a model from nothing (`gpt-mini`), or a folder, run or hub name further; the finished run.
+
+    settings: groups as mappings, `train={"steps": 500}`, or dotted names, `**{"train.steps": 500}`; `output=` is the
+    run's folder. Errors are DanluError, all of them together before anything loads.
+    """
+    words = [data] if isinstance(data, (str, PathLike)) else list(data)
+    return _run(call("pretrain", start, *words, quiet=quiet, **settings))
+
+
+def resume(run: Where, *, quiet: bool = False) -> "Run":
+    """Finish a run that was interrupted, to the same bits as if it had not been."""
+    return _run(call("pretrain", run, quiet=quiet))
+
+
+def load(where: Where, device: str = "auto", dtype: str | None = None) -> "Engine":
+    """A run, a model folder, an installed model or a hub name, ready to generate, fill, score and embed.
+
+    dtype: float32, bfloat16 or float16; as stored where not given.
+    """
+    from danlu.recipes.start import load_engine
+
+    return load_engine(fspath(where), device, dtype)
+
+
+def call(verb: str, *words: Where, quiet: bool = False, **settings: Any) -> "Answer":
+    """Any verb, as the command would do it: `call("evaluate", run, "test.txt").metrics`, `call("data", "check", file)`.
+
+    (Verbs and rooms of the package share names, so `danlu.evaluate` is the room.) E1001 for a verb that is none.
+    """
+    from importlib import import_module
+
+    from danlu.cli import find_verb
+    from danlu.recipes.call import Call, nested
+    from danlu.voice import Voice
+
+    entry = find_verb(verb)
+    plain = nested(settings)
+    dry_run = plain.pop("dry_run", False) is True
+    voice = Voice(plain.get("lang"), quiet=quiet)
+    function = getattr(import_module(entry.module), entry.function)
+    answer: Answer = function(Call(tuple(map(fspath, words)), plain, voice, dry_run))
+    return answer
+
+
+def _run(answer: "Answer") -> "Run":
+    from danlu.recipes.runs import Run
+
+    assert answer.run is not None
+    return Run(answer.run)

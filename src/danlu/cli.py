@@ -11,15 +11,12 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 import yaml
-from typer.core import TyperCommand, TyperGroup
 
 from danlu import __version__
 from danlu.errors import DanluError, Language, nearest
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from danlu.recipes.call import Answer
 
 MISTAKE, FAILURE, STOPPED = 2, 1, 130
+HELP = {"--help", "-h"}
 FLAGS = ("dry_run", "json", "quick", "help")
 
 
@@ -76,35 +74,41 @@ VERBS = (
 
 def main(words: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 our failure, 2 the user's mistake, 130 stopped."""
-    words = list(sys.argv[1:] if words is None else words)
-    voice = Voice(spoken(words))
-    command = typer.main.get_command(application())
-    others = [word for word in words if not word.lstrip("-").startswith("lang=")]  # it may stand before the verb
-    words = [*others, *(word for word in words if word not in others)] if others else ["--help"]
-    run = partial(command.main, words, prog_name="danlu", standalone_mode=False, obj=voice)
-    return answer_for(lambda: int(run() or 0), words, voice)
+    language, rest = heard(sys.argv[1:] if words is None else words)
+    return answer_for(lambda: dispatch(rest, Voice(language)), rest, Voice(language))
 
 
-def spoken(words: Sequence[str]) -> Language:
-    """The language asked for by `lang=`, else the system's."""
-    for position, word in enumerate(words):
+def dispatch(words: Sequence[str], voice: Voice) -> int:
+    """Show help, or find the verb and perform it."""
+    name, *rest = words or ["--help"]
+    if name == "--version":
+        print(f"danlu {__version__}")
+    elif name in HELP:
+        print(page(find_verb(rest[0]), voice.language) if rest else overview(voice.language))
+    elif HELP & set(rest):
+        print(page(find_verb(name), voice.language))
+    else:
+        return perform(find_verb(name), rest, voice)
+    return 0
+
+
+def find_verb(name: str) -> Verb:
+    """E1001 where there is none of that name."""
+    verbs = {verb.name: verb for verb in VERBS}
+    if name not in verbs:
+        raise DanluError("E1001", word=name, possible=list(verbs), nearest=nearest(name, verbs))
+    return verbs[name]
+
+
+def heard(words: Sequence[str]) -> tuple[Language, list[str]]:
+    """The language asked for by `lang=` anywhere, else the system's; and the other words."""
+    language, rest = system_language(), list(words)
+    for place, word in enumerate(words):
         name, equals, value = word.lstrip("-").partition("=")
-        if name == "lang" and not equals:
-            value = next(iter(words[position + 1 :]), "")
-        if name == "lang" and value in ("en", "zh"):
-            return "zh" if value == "zh" else "en"
-    return system_language()
-
-
-def application() -> typer.Typer:
-    """The typer application: one free-form command a verb. The context carries the voice."""
-    helps = {"help_option_names": ["--help", "-h"]}
-    free = helps | {"allow_extra_args": True, "ignore_unknown_options": True}
-    app = typer.Typer(cls=_Overview, no_args_is_help=True, rich_markup_mode=None)
-    app.callback(context_settings=helps)(_before)
-    for verb in VERBS:
-        app.command(verb.name, help=verb.en, cls=_Page, context_settings=free)(_command(verb))
-    return app
+        taken = 1 if equals else 2
+        if name == "lang" and (choice := value if equals else "".join(words[place + 1 : place + 2])) in ("en", "zh"):
+            language, rest = ("zh" if choice == "zh" else "en"), [*words[:place], *words[place + taken :]]
+    return language, rest
 
 
 def perform(verb: Verb, words: Sequence[str], voice: Voice) -> int:
@@ -114,6 +118,7 @@ def perform(verb: Verb, words: Sequence[str], voice: Voice) -> int:
 
     start = time.monotonic()
     plain, settings = parse_words(words, FLAGS)
+    settings["lang"] = settings.get("lang", voice.language)
     for typed, ours in renamed(words).items():
         voice.say(f"{typed} is called {ours} here", f"{typed} 在这里称为 {ours}")
     dry_run, as_json = settings.pop("dry_run", False) is True, settings.pop("json", False) is True
@@ -134,7 +139,7 @@ def answer_for(work: Callable[[], int], words: Sequence[str], voice: Voice) -> i
         if "--json" in words:
             say_json({"error": error.code, "text": error.render(voice.language)})
         return MISTAKE
-    except (KeyboardInterrupt, typer.Abort) as stop:
+    except KeyboardInterrupt as stop:
         say_stopped(stop, voice)
         return STOPPED
     except BrokenPipeError:  # the reader of our output has left, as `head` does
@@ -154,8 +159,7 @@ def say_json(data: dict[str, Any]) -> None:
 
 
 def say_stopped(stop: BaseException, voice: Voice) -> None:
-    advice = getattr(stop, "advice", None) or getattr(stop.__cause__, "advice", None)
-    if advice:
+    if advice := getattr(stop, "advice", ""):
         voice.say(f"\nstopped; go on with:  {advice}", f"\n已停止；继续请运行：  {advice}")
     else:
         voice.say("\nstopped", "\n已停止")
@@ -169,10 +173,10 @@ def overview(language: Language) -> str:
     return text.replace("{version}", __version__).replace("{verbs}", "\n".join(lines))
 
 
-def page(name: str, language: Language) -> str:
+def page(verb: Verb, language: Language) -> str:
     """What `danlu VERB --help` shows: use, settings, examples."""
-    verb = next(verb for verb in VERBS if verb.name == name)
-    entry, shared = help_pages()[name], help_pages()["settings"]
+    pages = help_pages()
+    entry, shared = pages[verb.name], pages["settings"]
     titles = {"en": ("settings", "for every verb", "examples"), "zh": ("设置", "所有动词通用", "示例")}[language]
     settings = [(setting, text[language]) for setting, text in entry.get("settings", {}).items()]
     common = [(setting, text[language]) for setting, text in shared.items()]
@@ -191,36 +195,3 @@ def help_pages() -> dict[str, Any]:
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows) + 2
     return f"{title}:\n" + "\n".join(f"  {name:<{width}}{text}" for name, text in rows)
-
-
-def _command(verb: Verb) -> Callable[[typer.Context], int]:
-    def command(context: typer.Context) -> int:
-        return perform(verb, context.args, context.obj)
-
-    return command
-
-
-def _say_version(wanted: bool) -> None:
-    if wanted:
-        print(f"danlu {__version__}")
-        raise typer.Exit
-
-
-def _before(version: bool = typer.Option(False, "--version", is_eager=True, callback=_say_version)) -> None:
-    """Options that stand before any verb."""
-
-
-class _Overview(TyperGroup):
-    def get_help(self, ctx: Any) -> str:
-        return overview(ctx.obj.language)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args[0] not in self.commands:
-            known = [verb.name for verb in VERBS]
-            raise DanluError("E1001", word=args[0], possible=known, nearest=nearest(args[0], known))
-        return super().resolve_command(ctx, args)
-
-
-class _Page(TyperCommand):
-    def get_help(self, ctx: Any) -> str:
-        return page(self.name or "", ctx.obj.language)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from danlu.errors import Both, DanluError, nearest
-from danlu.settings import Data, Settings, build, to_yaml
+from danlu.errors import DanluError, nearest, raise_all
+from danlu.settings import Data, Settings, build, merge, to_yaml
+from danlu.settings.words import place
 from danlu.voice import Voice
 
 
@@ -50,8 +52,7 @@ class Call:
 
     def build(self, kind: type[C], *below: Mapping[str, Any]) -> C:
         """The settings typed on the command line, over the given layers."""
-        where = Both("the command line", "命令行").en if self.voice.language == "en" else "命令行"
-        return build(kind, *below, self.settings, where=where)
+        return build(kind, *below, self.settings, where=self.voice.pick("command line", "命令行"))
 
     def rehearse(self, settings: Settings) -> "Answer":
         """What `--dry-run` shows: every setting, resolved; nothing has been done."""
@@ -76,3 +77,27 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, advice: str):
         super().__init__(advice)
         self.advice = advice
+
+
+def nested(settings: Mapping[str, Any]) -> Data:
+    """Settings as Python gives them: groups as mappings, dotted names opened up, paths as text. E1106 for a clash."""
+    data: Data = {}
+    problems: list[DanluError] = []
+    for name, value in settings.items():
+        plain = _plain(value)
+        if isinstance(plain, dict) and isinstance(data.get(name), dict):
+            data[name] = merge(data[name], plain)
+        else:
+            place(data, name, plain, problems)
+    raise_all(problems)
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, Settings):
+        return value.model_dump(mode="json", exclude_unset=True)
+    return fspath(value) if isinstance(value, PathLike) else value

@@ -10,7 +10,8 @@ import torch
 
 from danlu import __version__
 from danlu.recipes.call import Answer, Call, Common
-from danlu.recipes.machine import available_memory, bf16_is_fast, processor, total_memory
+from danlu.recipes.machine import available_memory, processor, size_in_words, total_memory
+from danlu.train.hardware import compute_precision
 
 CORE = ("torch", "numpy", "safetensors", "tokenizers", "pydantic", "typer", "rich", "pyarrow", "huggingface_hub")
 EXTRAS = {
@@ -31,9 +32,9 @@ def doctor(call: Call) -> Answer:
             "processor", "处理器"
         ): f"{processor()} ({pick('threads', '线程')} {torch.get_num_threads()}/{os.cpu_count()})",
         pick("vectors", "向量指令"): torch.backends.cpu.get_cpu_capability(),
-        "bf16": pick("fast", "快速") if bf16_is_fast("cpu") else pick("no faster than float32", "不比 float32 快"),
-        pick("memory", "内存"): f"{size(available_memory())} / {size(total_memory())}",
-        pick("disk here", "当前磁盘"): f"{size(shutil.disk_usage(Path.cwd()).free)} {pick('free', '可用')}",
+        "bf16": pick("fast", "快速") if bf16_is_fast() else pick("no faster than float32", "不比 float32 快"),
+        pick("memory", "内存"): f"{size_in_words(available_memory())} / {size_in_words(total_memory())}",
+        pick("disk here", "当前磁盘"): f"{size_in_words(shutil.disk_usage(Path.cwd()).free)} {pick('free', '可用')}",
         pick("devices", "设备"): ", ".join(devices()) or pick("cpu only", "仅 cpu"),
         pick("packages", "软件包"): ", ".join(f"{name} {installed(name)}" for name in CORE),
     }
@@ -46,7 +47,12 @@ def doctor(call: Call) -> Answer:
     broken = [name for name in CORE if installed(name) is None]
     metrics = {"threads": torch.get_num_threads(), "memory": available_memory(), "devices": devices()}
     extras = {name: installed(name) for name in (*CORE, *EXTRAS)}
-    return Answer(metrics=metrics | {"packages": extras, "bf16": bf16_is_fast("cpu")}, passed=not broken)
+    return Answer(metrics=metrics | {"packages": extras, "bf16": bf16_is_fast()}, passed=not broken)
+
+
+def bf16_is_fast() -> bool:
+    """Whether this processor multiplies bf16 natively, so that training uses it."""
+    return compute_precision("auto", torch.device("cpu")) == torch.bfloat16
 
 
 def devices() -> list[str]:
@@ -54,7 +60,7 @@ def devices() -> list[str]:
     if not torch.cuda.is_available():
         return []
     every = [torch.cuda.get_device_properties(place) for place in range(torch.cuda.device_count())]
-    return [f"cuda:{place} {one.name} {size(one.total_memory)}" for place, one in enumerate(every)]
+    return [f"cuda:{place} {one.name} {size_in_words(one.total_memory)}" for place, one in enumerate(every)]
 
 
 def installed(package: str) -> str | None:
@@ -62,15 +68,6 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def size(count: float) -> str:
-    """Bytes in words: 512 B, 3.4 MB, 12 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
 
 
 def _columns(text: str) -> int:

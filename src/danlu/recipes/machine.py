@@ -1,13 +1,9 @@
-"""What this machine has: memory, processor, and whether bf16 pays."""
+"""What this machine has: memory and a processor."""
 
 import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
-
-FAST_BF16 = ("amx_bf16", "avx512_bf16")
 
 
 def total_memory() -> int:
@@ -33,12 +29,13 @@ def processor() -> str:
     return next(_cpuinfo("model name"), "") or platform.processor() or platform.machine()
 
 
-def bf16_is_fast(device: str) -> bool:
-    """Whether a matrix product in bf16 runs faster than in float32."""
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    flags = next(_cpuinfo("flags"), "").split() + next(_cpuinfo("Features"), "").split()
-    return any(flag in flags for flag in (*FAST_BF16, "bf16"))
+def size_in_words(count: float) -> str:
+    """Bytes in words: 512 B, 3.4 MB, 12 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
 
 
 def _cpuinfo(name: str) -> Iterator[str]:

@@ -92,7 +92,9 @@ def add_results(folder: Path, rows: list[Data], more: Data | None = None) -> Pat
     """Put measured rows into evaluation.json; a measure taken again on the same data replaces the older one."""
     fresh = {(row["name"], row.get("data")) for row in rows}
     kept = [row for row in read_results(folder) if (row["name"], row.get("data")) not in fresh]
-    replace_json(folder / "evaluation.json", merge(_mapping(folder / "evaluation.json"), more or {}, {"results": kept + rows}))
+    replace_json(
+        folder / "evaluation.json", merge(_mapping(folder / "evaluation.json"), more or {}, {"results": kept + rows})
+    )
     return folder / "evaluation.json"
 
 

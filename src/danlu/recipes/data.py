@@ -1,0 +1,178 @@
+"""`danlu data inspect | check | split`."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from pydantic import Field
+
+from danlu.data.division import MANY, divide
+from danlu.data.inspect import inspect as look
+from danlu.data.inspect import show
+from danlu.data.ledger import REASONS, Ledger
+from danlu.data.reading import Reading, Row
+from danlu.data.sources import DataSettings, resolved, sources
+from danlu.errors import DanluError
+from danlu.files import replace_file
+from danlu.recipes.call import Answer, Call, Common
+from danlu.recipes.machine import size_in_words
+from danlu.recipes.plan import plan
+from danlu.recipes.pretrain import loaders, make_tokenizer
+from danlu.recipes.runs import folder_problems, slug
+from danlu.recipes.start import find_tokenizer
+from danlu.report.inspection import inspection_page
+
+
+class Data(Common):
+    """rows, html: of inspect. share: of split, the part that is set aside."""
+
+    data: DataSettings = DataSettings()
+    rows: int = Field(3, ge=1, le=1000)
+    html: Path | None = None
+    share: float = Field(0.1, gt=0, lt=1)
+
+
+class Reach(NamedTuple):
+    """How much a text holds."""
+
+    documents: int
+    pieces: int
+    characters: int
+    bytes: int
+
+
+def data(call: Call) -> Answer:
+    """The verb."""
+    action, rest = call.choose(("inspect", "check", "split"))
+    return {"inspect": inspect, "check": check, "split": split}[action](rest)
+
+
+def inspect(call: Call) -> Answer:
+    """Exactly what a pretraining run of this START on this DATA would see, from its first row on."""
+    own = {name: call.settings[name] for name in ("rows", "html") if name in call.settings}
+    others = {name: value for name, value in call.settings.items() if name not in own}
+    settings = Call((), own, call.voice).build(Data)
+    ready = plan(Call(call.words, others, call.voice))
+    if call.dry_run:
+        return call.rehearse(ready.settings)
+    start = ready.start
+    tokenizer = find_tokenizer(start.where) if start.where else make_tokenizer(ready.settings, start.family, call.voice)
+    training, _ = loaders(ready.settings, divide(ready.settings.data, tokenizer, call.voice), tokenizer)
+    seen = look(training, tokenizer, settings.rows)
+    show(seen, call.voice)
+    if settings.html:
+        replace_file(settings.html, inspection_page(seen, call.voice))
+        call.voice.say(f"page: {settings.html}", f"网页：{settings.html}")
+    return Answer(metrics=seen.counts, files=(settings.html,) if settings.html else ())
+
+
+def check(call: Call) -> Answer:
+    """Read everything once and count; what would be dropped is listed with its reason, file and line."""
+    settings, chosen = _chosen(call)
+    if call.dry_run:
+        return call.rehearse(settings)
+    ledger, pick = Ledger(), call.voice.pick
+    found = sources(chosen.paths, chosen)
+    with call.voice.progress("reading", "读取", sum(source.path.stat().st_size for source in found)) as bar:
+        reach = measure(Reading(chosen, ledger, call.voice, bar.advance).rows(found))
+    facts = (
+        (pick("files", "文件"), f"{len(found):,}"),
+        (pick("rows read", "读入行"), f"{ledger.read or 0:,}"),
+        (pick("documents", "文档"), f"{reach.documents:,}"),
+        (pick("characters", "字符"), f"{reach.characters:,} ({size_in_words(reach.bytes)})"),
+        (pick("dropped", "丢弃"), f"{ledger.dropped.total():,}"),
+    )
+    for name, value in facts:
+        print(f"{name}: {value}")
+    for reason, count in ledger.dropped.items():
+        places = [f"{each.file}:{each.line}" for each in ledger.details if each.reason == reason][:3]
+        more = " …" if count > len(places) else ""
+        print(f"  {pick(*REASONS.get(reason, (reason, reason)))}: {count:,}  ({', '.join(places)}{more})")
+    counted = reach._asdict() | {"files": len(found), "rows": ledger.read, "dropped": dict(ledger.dropped)}
+    return Answer(metrics=counted, passed=reach.documents > 0)
+
+
+def split(call: Call) -> Answer:
+    """Write NAME.train.jsonl and NAME.validation.jsonl, a document a line under `text`; no text is in both.
+
+    Of many documents whole ones are set aside, the same text always on the same side; of few, their ends.
+    """
+    settings, chosen = _chosen(call)
+    folder = Path(settings.output or ".")
+    for problem in folder_problems(folder):
+        raise problem
+    if call.dry_run:
+        return call.rehearse(settings)
+    name, found = slug(chosen.paths[0]), sources(chosen.paths, chosen)
+    reach = measure(Reading(chosen, Ledger(), call.voice).rows(found))
+    if reach.pieces < 2:
+        raise DanluError("E1224", share=f"{settings.share:.1%}", found=f"{reach.documents}")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{side}.jsonl" for side in ("train", "validation")]
+    counts = [0, 0]
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("w", encoding="utf8")) for path in paths]
+        quiet = type(call.voice)(call.voice.language, quiet=True)
+        for side, text in sides(Reading(chosen, Ledger(), quiet).rows(found), settings.share, reach):
+            _write(files[side], text)
+            counts[side] += 1
+    call.voice.say(
+        f"{paths[0]}: {counts[0]:,}, {paths[1]}: {counts[1]:,}", f"{paths[0]}：{counts[0]:,}，{paths[1]}：{counts[1]:,}"
+    )
+    return Answer(metrics={"train": counts[0], "validation": counts[1]}, files=tuple(paths))
+
+
+def measure(rows: Iterator[Row]) -> Reach:
+    documents = pieces = characters = size = 0
+    for row in rows:
+        documents += row.begins
+        pieces += 1
+        characters += len(row.text)
+        size += len(row.text.encode("utf8", errors="replace"))
+    return Reach(documents, pieces, characters, size)
+
+
+def sides(rows: Iterator[Row], share: float, reach: Reach) -> Iterator[tuple[int, str]]:
+    """(0 to train on or 1 to validate by, text): whole documents by their hash, or the ends of few long ones."""
+    if reach.documents < MANY:
+        border = min(reach.pieces - 1, max(1, round(reach.pieces * (1 - share))))
+        parts: tuple[list[str], list[str]] = ([], [])
+        for number, row in enumerate(rows):
+            side = int(number >= border)
+            if row.begins and parts[side]:
+                yield side, "".join(parts[side])
+                parts[side].clear()
+            parts[side].append(row.text)
+        yield from ((side, "".join(texts)) for side, texts in enumerate(parts) if texts)
+        return
+    for text in whole(rows):
+        chance = int.from_bytes(hashlib.sha256(text.encode("utf8", errors="replace")).digest()[:8]) / 2**64
+        yield int(chance < share), text
+
+
+def whole(rows: Iterator[Row]) -> Iterator[str]:
+    """Documents again from their pieces."""
+    parts: list[str] = []
+    for row in rows:
+        if row.begins and parts:
+            yield "".join(parts)
+            parts = []
+        parts.append(row.text)
+    if parts:
+        yield "".join(parts)
+
+
+def _chosen(call: Call) -> tuple[Data, DataSettings]:
+    """The settings, and where the data lies. E1005 without any."""
+    settings = call.build(Data)
+    paths = call.words or settings.data.paths
+    if not paths:
+        raise DanluError("E1005", word="DATA", possible=["DATA"])
+    return settings, resolved(settings.data.model_copy(update={"paths": tuple(paths)}))
+
+
+def _write(file: TextIO, text: str) -> None:
+    file.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")

@@ -1,0 +1,125 @@
+"""What a run is given when nothing was said: how long, in which portions, how fast.
+
+The amounts follow from the model and the text alone, never from the machine, so that the same command means the same
+run everywhere. Named sizes keep a promise of time on two ordinary cores: tiny seconds, mini minutes. Larger models see
+20 tokens a parameter (Hoffmann et al. 2022), but the same text at most four times (Muennighoff et al. 2023).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from danlu.data.sources import Source
+from danlu.models.build import Model, ModelConfig, build
+from danlu.models.families import Family
+from danlu.settings import Data, merge
+from danlu.train.optimizers import suggested_rate
+from danlu.voice import Voice
+
+BYTES_A_TOKEN = 3.5  # of a vocabulary learnt on the text itself, English or Chinese
+GZIP_RATIO = 3.0
+WORK = {"tiny": 3e12, "mini": 4e13}  # floating-point operations
+PASSES = {"causal": 10, "masked": 40}  # of small models over little text; each pass of a masked one hides other words
+FEW_PASSES = 4
+TOKENS_A_PARAMETER = 20
+STEPS = 600  # a run is about so many updates long, within the limits of a batch
+BATCH_TOKENS = (1024, 1 << 19)
+MICRO_TOKENS = 1 << 14  # in one forward pass
+FURTHER = 0.3  # of a fresh model's learning rate, for one that has learnt already
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What there is to learn from, before it is read."""
+
+    files: int
+    bytes: int  # of text, estimated where it is compressed
+
+    @property
+    def tokens(self) -> int:
+        return max(1, int(self.bytes / BYTES_A_TOKEN))
+
+
+def amount(found: Sequence[Source]) -> Amount:
+    def size(path: Path) -> float:
+        return path.stat().st_size * (GZIP_RATIO if path.suffix == ".gz" else 1)
+
+    return Amount(len(found), int(sum(size(source.path) for source in found)))
+
+
+def inferred(family: Family, size: str, config: ModelConfig, text: Amount, given: Data, fresh: bool = True) -> Data:
+    """Settings for everything that was not given: `data.length` and `train.*`."""
+    train = given.get("train") or {}
+    length = (given.get("data") or {}).get("length") or fitting_length(config, text)
+    rate = suggested_rate(train.get("optimizer", "adamw"), width(config)) * (1 if fresh else FURTHER)
+    found: Data = {"data": {"length": length}, "train": {"lr": float(f"{rate:.2g}")}}
+    tokens = tokens_to_see(family, size, config, text, fresh)
+    if not train.get("batch"):
+        low, high = BATCH_TOKENS
+        portion = 1 << max(0, round(tokens / STEPS).bit_length() - 1)
+        found["train"]["batch"] = max(1, min(max(portion, low), high) // length)
+    batch = train.get("batch") or found["train"]["batch"]
+    if isinstance(batch, int) and isinstance(length, int) and batch * length > MICRO_TOKENS:
+        found["train"]["micro"] = max(1, MICRO_TOKENS // length)
+    if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
+        places = batch * length * train.get("accumulate", 1)
+        found["train"]["steps"] = max(20, round(tokens / places, -1 if tokens > 200 * places else 0))
+    return merge(found, {})
+
+
+def tokens_to_see(family: Family, size: str, config: ModelConfig, text: Amount, fresh: bool) -> int:
+    """How many tokens a run of this model on this text should read."""
+    if not fresh:
+        return text.tokens * (3 if text.bytes < 10_000_000 else 1)
+    small = size in WORK
+    enough = WORK[size] / operations(config) if small else TOKENS_A_PARAMETER * learnt(config)
+    return int(min(enough, text.tokens * (PASSES.get(family.kind, FEW_PASSES) if small else FEW_PASSES)))
+
+
+def fitting_length(config: ModelConfig, text: Amount) -> int:
+    """The model's own length, shorter where the text would not fill 64 rows, never below 16."""
+    own, most = min(config.length or 1024, 1024), max(16, text.tokens // 64)
+    return min(own, 1 << (most.bit_length() - 1))
+
+
+def operations(config: ModelConfig) -> int:
+    """Floating-point operations that training on one token takes: 6 for each weight it is multiplied with."""
+    model = build(config, "meta")
+    tables = sum(module.weight.numel() for module in model.modules() if type(module).__name__ == "Embedding")
+    output = model.head.output.weight.numel()
+    return 6 * (sum(weight.numel() for weight in model.parameters()) - tables + (output if tied(model) else 0))
+
+
+def tied(model: Model) -> bool:
+    output = model.head.output.weight
+    return any(module.weight is output for module in model.modules() if type(module).__name__ == "Embedding")
+
+
+def learnt(config: ModelConfig) -> int:
+    return sum(weight.numel() for weight in build(config, "meta").parameters())
+
+
+def width(config: ModelConfig) -> int:
+    return config.transformer.width if config.kind == "language" else config.encoder.width
+
+
+def say(voice: Voice, name: str, config: ModelConfig, text: Amount, settings: Data) -> None:
+    """What was inferred, in plain words."""
+    train, length = settings["train"], settings["data"]["length"]
+    size, rows, portion = (
+        f"{text.bytes / 1e6:,.1f} MB",
+        train["batch"] * train.get("accumulate", 1),
+        train["batch"] * length,
+    )
+    weights = f"{learnt(config) / 1e6:,.1f}M"
+    voice.say(
+        f"{name}: about {weights} parameters; {size} of text in {text.files} file(s), about {text.tokens:,} tokens",
+        f"{name}：约 {weights} 参数；{text.files} 个文件共 {size} 文本，约 {text.tokens:,} 个词元",
+    )
+    steps = train.get("steps")
+    if steps:
+        passes = f"{steps * portion * train.get('accumulate', 1) / text.tokens:,.1f}"
+        voice.say(
+            f"{steps:,} steps of {rows} rows of {length} tokens: {passes} times through the text; lr {train['lr']:g}",
+            f"{steps:,} 步，每步 {rows} 行、每行 {length} 个词元：约通读 {passes} 遍；学习率 {train['lr']:g}",
+        )

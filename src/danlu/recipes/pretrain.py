@@ -1,0 +1,151 @@
+"""`danlu pretrain`: from text to a model, or further; and on where a run was interrupted."""
+
+import math
+from pathlib import Path
+
+from danlu.checkpoint import Checkpoint
+from danlu.data.corpus import Corpus
+from danlu.data.corrupt import Words, corruption, pack
+from danlu.data.division import Division, divide
+from danlu.data.loader import Loader
+from danlu.data.reading import texts
+from danlu.evaluate.score import TokenScore, score_batches
+from danlu.files import replace_json
+from danlu.generate.engine import Engine
+from danlu.models.build import build as build_model
+from danlu.models.families import Family
+from danlu.recipes.call import Answer, Call, Stopped
+from danlu.recipes.defaults import say
+from danlu.recipes.plan import Plan, plan
+from danlu.recipes.runs import Run, add_results
+from danlu.recipes.samples import Sampler, beginnings, watched
+from danlu.recipes.stages import Pretrain
+from danlu.recipes.start import find_device
+from danlu.report.card import write_card
+from danlu.report.run import write_report
+from danlu.settings import Data
+from danlu.text.tokenizer import Tokenizer
+from danlu.text.training import train_tokenizer
+from danlu.train.evaluation import HeldOut
+from danlu.train.objectives import TokenObjective
+from danlu.train.trainer import Trainer
+from danlu.voice import Voice
+
+CHECKED = 200  # batches that an evaluation while training looks at, at most
+
+
+def pretrain(call: Call) -> Answer:
+    """The verb."""
+    ready = plan(call)
+    if call.dry_run:
+        return call.rehearse(ready.settings)
+    run, voice = ready.run, call.voice
+    if run.state == "finished":
+        voice.say(
+            f"{run} is finished; nothing to do. Try: danlu chat {run}",
+            f"{run} 已完成，无需再做。可试：danlu chat {run}",
+        )
+        return Answer(run.path, run.metrics, run.files())
+    say(voice, ready.start.name, ready.start.config, ready.text, ready.settings.model_dump())
+    if run.state == "empty":
+        run.write_config(ready.settings.model_copy(update={"output": str(run)}), "pretrain")
+    try:
+        carry_out(ready, voice)
+    except KeyboardInterrupt:
+        raise Stopped(f"danlu pretrain {run}") from None
+    voice.say(
+        f"done: {run}  (report: {run.path / 'report.html'})\nnext:  danlu chat {run}",
+        f"完成：{run}（报告：{run.path / 'report.html'}）\n下一步：  danlu chat {run}",
+    )
+    return Answer(run.path, run.metrics, run.files())
+
+
+def carry_out(ready: Plan, voice: Voice) -> Run:
+    """Do, or finish, a planned run. Stopped (a KeyboardInterrupt) where it was asked to leave in between."""
+    settings, run = ready.settings, ready.run
+    device = find_device(settings.device)
+    checkpoint = begin(ready, voice)
+    tokenizer = checkpoint.tokenizer
+    assert tokenizer is not None
+    division = divide(settings.data, tokenizer, voice)
+    replace_json(run.path / "ledger.json", division.ledger.to_json())
+    training, held_out = loaders(settings, division, tokenizer)
+    objective = TokenObjective(settings.objective)
+    held = division.validation or division.training
+    prompts = list(settings.samples.prompts) or beginnings(
+        held, tokenizer, ready.start.family.kind, settings.samples.count
+    )
+    sampler = Sampler(Engine(checkpoint), prompts, settings.samples, run.path / "samples.json")
+    evaluate = (
+        watched(HeldOut(objective, held_out, CHECKED), sampler, lambda: trainer.progress.step) if held_out else None
+    )
+    trainer = Trainer(
+        checkpoint.model, objective, training, settings.train, run.path,
+        voice=voice, seed=settings.seed, evaluate=evaluate, device=device,
+    )  # fmt: skip
+    progress = trainer.run()
+    if progress.ended == "interrupted":
+        raise Stopped(f"danlu pretrain {run}")
+    checkpoint.save(run.model)
+    if held_out:
+        measure(run, checkpoint, held_out, held, ready.start.family.kind)
+    write_report(run.path, voice.language)
+    write_card(run.path, voice.language)
+    return run
+
+
+def begin(ready: Plan, voice: Voice) -> Checkpoint:
+    """The model before its first step, with its tokenizer."""
+    settings, start = ready.settings, ready.start
+    if start.where is not None:
+        return Checkpoint.load(start.where)
+    tokenizer = make_tokenizer(settings, start.family, voice, ready.run.path / "checkpoints" / "tokenizer")
+    config = start.with_vocabulary(tokenizer.vocabulary, settings.model)
+    model = build_model(config, "cpu", settings.seed)
+    lineage = {"start": start.name, "verb": "pretrain", "data": list(settings.data.paths)}
+    return Checkpoint(start.family, config, model, tokenizer, lineage)
+
+
+def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path | None = None) -> Tokenizer:
+    """The one that was given, the one an interrupted run has `kept`, or a fresh one."""
+    if settings.tokenizer.path:
+        return Tokenizer.read(settings.tokenizer.path)
+    if kept and (kept / "special_tokens_map.json").is_file():  # written last
+        return Tokenizer.read(kept)
+    tokenizer = train_tokenizer(texts(settings.data, voice), settings.tokenizer, family.specials, voice)
+    if kept:
+        tokenizer.write(kept)
+    return tokenizer
+
+
+def loaders(settings: Pretrain, division: Division, tokenizer: Tokenizer) -> tuple[Loader, Loader | None]:
+    """What is trained on, and what is measured on: rows of `length` tokens, corrupted as the settings say."""
+    words = Words(tokenizer.vocabulary, tokenizer.special)
+    corrupt = corruption(settings.corruption, words)
+    length = settings.data.length or 1024
+
+    def loader(corpus: Corpus, shuffle: bool) -> Loader:
+        rows = pack(corpus, length, settings.corruption, words)
+        return Loader(rows, corrupt, settings.train.batch, settings.seed, shuffle)
+
+    held_out = (
+        loader(division.validation, shuffle=False) if division.validation and division.validation.size > 1 else None
+    )
+    return loader(division.training, shuffle=True), held_out
+
+
+def measure(run: Run, checkpoint: Checkpoint, loader: Loader, corpus: Corpus, kind: str) -> Path:
+    """The finished model on the held-out text, with intervals, into evaluation.json."""
+    batches = (loader.batch(step) for step in range(loader.steps_per_epoch))
+    return add_results(run.path, measures(score_batches(checkpoint.model, batches), corpus, kind, "held out"))
+
+
+def measures(score: TokenScore, corpus: Corpus, kind: str, data: str) -> list[Data]:
+    """Loss and what follows from it: rows for evaluation.json."""
+    found = {"loss": score.loss(), "perplexity": score.perplexity()}
+    if kind == "masked":
+        found["masked_accuracy"] = score.accuracy()
+    elif corpus.bytes:
+        share = sum(score.targets) / corpus.bytes / math.log(2)
+        found["bits_per_byte"] = score.loss().mapped(lambda nats: nats * share)
+    return [{"name": name, "data": data, "count": sum(score.targets)} | each.plain() for name, each in found.items()]

@@ -1,0 +1,50 @@
+"""What a stage can be told: one settings class a verb that trains."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from danlu.data.corrupt import CorruptionSettings
+from danlu.data.sources import DataSettings
+from danlu.recipes.call import Common
+from danlu.settings import Settings
+from danlu.text.training import TokenizerSettings
+from danlu.train.objectives import TokenSettings
+from danlu.train.settings import TrainSettings
+
+
+class TokenizerChoice(TokenizerSettings):
+    """A tokenizer that stands (`path`: a folder or a file), or how a fresh one is trained on the data."""
+
+    path: Path | None = None
+
+
+class SampleSettings(Settings):
+    """What the model is asked after each evaluation, to be read in the report. Without prompts, the held-out text
+    gives them: its first words to continue, or a sentence with masks to fill."""
+
+    count: int = Field(2, ge=0, le=20)
+    prompts: tuple[str, ...] = ()
+    tokens: int = Field(60, ge=1, le=2048)
+    temperature: float = Field(0.8, ge=0)
+
+
+class Pretrain(Common):
+    """`danlu pretrain START DATA`: from text to a model.
+
+    start: a fresh model (`gpt-mini`), a folder, a run or a hub name. size: tiny, mini, small, base, large, of a family
+    named without one. model: dimensions that differ from the size's. What is None or "auto" is inferred from the model
+    and the amount of text before anything loads, and stands in config.yaml.
+    """
+
+    verb: str = Field("pretrain", pattern="^pretrain$")
+    start: str
+    size: str | None = None
+    data: DataSettings = DataSettings()
+    tokenizer: TokenizerChoice = TokenizerChoice()
+    model: dict[str, Any] = Field(default_factory=dict)
+    corruption: CorruptionSettings = CorruptionSettings()
+    objective: TokenSettings = TokenSettings()
+    train: TrainSettings = TrainSettings()
+    samples: SampleSettings = SampleSettings()
