@@ -5,6 +5,7 @@ name, happens in another process without this one's memory, and never at run tim
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from danlu.checkpoint.headers import read_header
 from danlu.checkpoint.plain import INDEX_BYTES, inside, read_table
 from danlu.checkpoint.weights import INDEX, SINGLE
 from danlu.errors import DanluError
-from danlu.files import replace_json
+from danlu.files import TEMPORARY, replace_json, sync_folder
 from danlu.voice import Voice
 
 PICKLE, PICKLE_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -45,15 +46,22 @@ def convert(folder: str | Path, voice: Voice) -> list[Path]:
 
 
 def _convert_one(source: Path, target: Path) -> Path:
-    command = [sys.executable, "-I", "-m", "danlu.checkpoint.unpickle", str(source), str(target)]
+    made = target.with_name(f"{target.name}{TEMPORARY}{os.getpid()}")
+    command = [sys.executable, "-I", str(Path(__file__).with_name("unpickle.py")), str(source), str(made)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60 * MINUTES, check=False)
+        if done.returncode:
+            last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["?"])[-1]
+            raise DanluError("E1431", where=source, found=_reason(last))
+        read_header(made)
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(made, target)
+        sync_folder(target.parent)
     except subprocess.TimeoutExpired as error:
         raise DanluError("E1431", where=source, found=f"{MINUTES} min") from error
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["?"])[-1]
-        raise DanluError("E1431", where=source, found=_reason(last) or f"exit {done.returncode}")
-    read_header(target)
+    finally:
+        made.unlink(missing_ok=True)
     return target
 
 

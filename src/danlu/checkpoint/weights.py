@@ -50,7 +50,7 @@ def open_weights(folder: Path, root: Path | None = None) -> Weights:
     bad ones.
     """
     files = {path: read_header(inside(path, root or folder)) for path in weight_files(folder)}
-    if len(files) > 1:
+    if folder / SINGLE not in files and (folder / INDEX).is_file():
         _check_index(folder, files)
     return Weights(files)
 
