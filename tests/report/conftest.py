@@ -15,7 +15,7 @@ from danlu.report.html import VOID
 CONFIG = """\
 verb: pretrain
 start: gpt2-mini
-objective: causal
+corruption: {kind: shift}
 data: {paths: [austen.txt], validation: 0.02, length: 256}
 train: {steps: 1200, lr: 0.001, batch: 16384, schedule: cosine, warmup: 100}
 seed: 7
@@ -35,7 +35,7 @@ def make_run(folder: Path, steps: int = 1200) -> Path:
         lr = 1e-3 * min(step / 100, 0.5 * (1 + math.cos(math.pi * max(step - 100, 0) / 1100)) * 0.9 + 0.1)
         line = {
             "step": step, "loss": level + spike + chance.gauss(0, 0.07), "causal_loss": level + spike, "lr": lr,
-            "grad_norm": 0.4 + 1.5 * math.exp(-step / 80) + spike + abs(chance.gauss(0, 0.1)), "tokens": 16384,
+            "grad_norm": 0.4 + 1.5 * math.exp(-step / 80) + spike + abs(chance.gauss(0, 0.1)), "tokens": 16384 * step,
             "seconds": step * 0.42, "tokens_per_second": 39000 * (0.4 if step % 97 == 0 else 1) + chance.gauss(0, 900),
         }  # fmt: skip
         lines.append(line)
@@ -44,7 +44,10 @@ def make_run(folder: Path, steps: int = 1200) -> Path:
                 {"step": step, "evaluation": {"loss": level + 0.12 + step / 9000, "bits_per_byte": level / 2.9}}
             )
     lines.append({"step": 704, "event": "rollback", "detail": f"loss 7.9 over 4.1; back to step 650 {HOSTILE}"})
-    lines.append({"step": 950, "event": "resume", "detail": {"from": "step-00000950", "lost": 3}})
+    journal = [{"time": "2026-05-01T12:00:00+0800", "event": "started"}]
+    journal.append({"time": "2026-05-01T12:06:11+0800", "event": "interrupted", "step": 950, "signal": "SIGTERM"})
+    journal.append({"time": "2026-05-01T12:09:40+0800", "event": "resumed", "step": 950})
+    (folder / "journal.jsonl").write_text("\n".join(map(json.dumps, journal)), encoding="utf8")
     text = "\n".join(json.dumps(line) for line in lines) + '\n{"step": 1201, "lo'
     (folder / "metrics.jsonl").write_text(text, encoding="utf8")
     samples = [

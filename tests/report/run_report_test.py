@@ -41,6 +41,8 @@ def test_a_whole_run(run_folder: Path, read_page: Reader, language: Language) ->
         "8:24",
         "9,100",
         "back to step 650",
+        "signal SIGTERM",
+        "2026-05-01 12:09:40",
         "night 61%",
     ):
         assert fact in tree.text

@@ -9,6 +9,7 @@ from danlu.files import replace_file
 from danlu.report.quality import MEASURES, interval_text, measured_rows, value_text
 from danlu.report.record import Record, is_number, read_record
 from danlu.report.rows import bucket_counts
+from danlu.report.run import repeat
 from danlu.settings import Data, to_yaml
 from danlu.voice import Voice, clock
 
@@ -48,8 +49,7 @@ def card(record: Record, voice: Voice) -> str:
     parts += [_part(voice.pick("Data and lineage", "数据与来历"), _lineage(record))]
     parts += [_part(voice.pick("Proofs", "验证"), _proofs(record, voice))]
     parts += [_part(voice.pick("Use", "使用"), _use(record))]
-    repeat = f"danlu {record.config.get('verb', 'pretrain')} {record.name}/config.yaml"
-    parts += [_part(voice.pick("Repeat", "重复"), _code("sh", repeat) if record.config else "")]
+    parts += [_part(voice.pick("Repeat", "重复"), _code("sh", repeat(record)) if record.config else "")]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -149,7 +149,11 @@ def _proofs(record: Record, voice: Voice) -> str:
 
 def _use(record: Record) -> str:
     call = TRY.get(pipeline(record) or "")
-    return _code("python", f'import danlu\n\nmodel = danlu.load("{record.name}")\n{call}') if call else ""
+    return (
+        _code("python", f'import danlu\n\nmodel = danlu.load("{record.config.get("output") or record.name}")\n{call}')
+        if call
+        else ""
+    )
 
 
 def _part(title: str, body: str) -> str:

@@ -45,6 +45,7 @@ class Record:
     ledger: Data = field(default_factory=dict)
     evaluation: Data = field(default_factory=dict)
     samples: Sequence[Row] = ()
+    journal: Sequence[Row] = ()  # what happened to the process
     danlu: Data = field(default_factory=dict)  # model/danlu.json: family, changes, lineage, hashes
     model: Data = field(default_factory=dict)  # model/config.json, as published
 
@@ -70,6 +71,7 @@ def read_record(folder: Path) -> Record:
         ledger=_mapping(folder / "ledger.json"),
         evaluation=_mapping(folder / "evaluation.json"),
         samples=_list(folder / "samples.json"),
+        journal=[row for row in _rows(folder / "journal.jsonl") if row and "event" in row],
         danlu=_mapping(folder / "model" / "danlu.json"),
         model=_mapping(folder / "model" / "config.json"),
     )
