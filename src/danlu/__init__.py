@@ -63,7 +63,7 @@ def call(verb: str, *words: Where, quiet: bool = False, **settings: Any) -> "Ans
     dry_run = plain.pop("dry_run", False) is True
     voice = Voice(plain.get("lang"), quiet=quiet)
     function = getattr(import_module(entry.module), entry.function)
-    answer: Answer = function(Call(tuple(map(fspath, words)), plain, voice, dry_run))
+    answer: Answer = function(Call(tuple(fspath(word) for word in words), plain, voice, dry_run))
     return answer
 
 

@@ -4,6 +4,7 @@ One table of verbs. A verb's package is imported when the verb is called, so tha
 """
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -154,8 +155,16 @@ def answer_for(work: Callable[[], int], words: Sequence[str], voice: Voice) -> i
 
 
 def say_json(data: dict[str, Any]) -> None:
-    """One JSON object on the last line of stdout, for scripts."""
-    print(json.dumps(data, ensure_ascii=False, default=str), flush=True)
+    """One JSON object on the last line of stdout, for scripts; what is no number there is null."""
+    print(json.dumps(_finite(data), ensure_ascii=False, default=str), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def say_stopped(stop: BaseException, voice: Voice) -> None:

@@ -39,6 +39,10 @@ class Voice:
         if not self.quiet:
             print(self.pick(en, zh), file=self.stream, flush=True)
 
+    def silenced(self) -> "Voice":
+        """The same language, and nothing said."""
+        return Voice(self.language, self.stream, quiet=True)
+
     @contextmanager
     def progress(self, en: str, zh: str, total: float | None) -> Iterator[Bar]:
         """A bar on a terminal, a line every few seconds elsewhere."""

@@ -1,7 +1,7 @@
 """What a verb is called with, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -48,7 +48,15 @@ class Call:
         action, *rest = self.words
         if action not in actions:
             raise DanluError("E1006", found=action, possible=actions, nearest=nearest(action, actions))
-        return action, Call(tuple(rest), self.settings, self.voice, self.dry_run)
+        return action, replace(self, words=tuple(rest))
+
+    def only(self, *names: str) -> "Call":
+        """The same call with these settings alone."""
+        return replace(self, settings={name: value for name, value in self.settings.items() if name in names})
+
+    def without(self, *names: str) -> "Call":
+        """The same call without these settings."""
+        return replace(self, settings={name: value for name, value in self.settings.items() if name not in names})
 
     def build(self, kind: type[C], *below: Mapping[str, Any]) -> C:
         """The settings typed on the command line, over the given layers."""

@@ -52,10 +52,8 @@ def data(call: Call) -> Answer:
 
 def inspect(call: Call) -> Answer:
     """Exactly what a pretraining run of this START on this DATA would see, from its first row on."""
-    own = {name: call.settings[name] for name in ("rows", "html") if name in call.settings}
-    others = {name: value for name, value in call.settings.items() if name not in own}
-    settings = Call((), own, call.voice).build(Data)
-    ready = plan(Call(call.words, others, call.voice))
+    settings = call.only("rows", "html").build(Data)
+    ready = plan(call.without("rows", "html"))
     if call.dry_run:
         return call.rehearse(ready.settings)
     start = ready.start
@@ -115,8 +113,8 @@ def split(call: Call) -> Answer:
     counts = [0, 0]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w", encoding="utf8")) for path in paths]
-        quiet = type(call.voice)(call.voice.language, quiet=True)
-        for side, text in sides(Reading(chosen, Ledger(), quiet).rows(found), settings.share, reach):
+        again = Reading(chosen, Ledger(), call.voice.silenced()).rows(found)
+        for side, text in sides(again, settings.share, reach):
             _write(files[side], text)
             counts[side] += 1
     call.voice.say(

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from danlu.data.sources import Source
-from danlu.models.build import Model, ModelConfig, build
+from danlu.models.build import ModelConfig, build, parameters
 from danlu.models.families import Family
 from danlu.settings import Data, merge
 from danlu.train.optimizers import suggested_rate
@@ -72,7 +74,7 @@ def tokens_to_see(family: Family, size: str, config: ModelConfig, text: Amount, 
     if not fresh:
         return text.tokens * (3 if text.bytes < 10_000_000 else 1)
     small = size in WORK
-    enough = WORK[size] / operations(config) if small else TOKENS_A_PARAMETER * learnt(config)
+    enough = WORK[size] / operations(config) if small else TOKENS_A_PARAMETER * parameters(config)
     return int(min(enough, text.tokens * (PASSES.get(family.kind, FEW_PASSES) if small else FEW_PASSES)))
 
 
@@ -84,19 +86,7 @@ def fitting_length(config: ModelConfig, text: Amount) -> int:
 
 def operations(config: ModelConfig) -> int:
     """Floating-point operations that training on one token takes: 6 for each weight it is multiplied with."""
-    model = build(config, "meta")
-    tables = sum(module.weight.numel() for module in model.modules() if type(module).__name__ == "Embedding")
-    output = model.head.output.weight.numel()
-    return 6 * (sum(weight.numel() for weight in model.parameters()) - tables + (output if tied(model) else 0))
-
-
-def tied(model: Model) -> bool:
-    output = model.head.output.weight
-    return any(module.weight is output for module in model.modules() if type(module).__name__ == "Embedding")
-
-
-def learnt(config: ModelConfig) -> int:
-    return sum(weight.numel() for weight in build(config, "meta").parameters())
+    return 6 * sum(module.weight.numel() for module in build(config, "meta").modules() if isinstance(module, nn.Linear))
 
 
 def width(config: ModelConfig) -> int:
@@ -111,7 +101,7 @@ def say(voice: Voice, name: str, config: ModelConfig, text: Amount, settings: Da
         train["batch"] * train.get("accumulate", 1),
         train["batch"] * length,
     )
-    weights = f"{learnt(config) / 1e6:,.1f}M"
+    weights = f"{parameters(config) / 1e6:,.1f}M"
     voice.say(
         f"{name}: about {weights} parameters; {size} of text in {text.files} file(s), about {text.tokens:,} tokens",
         f"{name}：约 {weights} 参数；{text.files} 个文件共 {size} 文本，约 {text.tokens:,} 个词元",

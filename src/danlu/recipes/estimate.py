@@ -11,10 +11,10 @@ import torch
 from pydantic import Field
 
 from danlu.data.batch import IGNORED, Batch
-from danlu.models.build import ModelConfig
+from danlu.models.build import ModelConfig, parameters
 from danlu.models.build import build as build_model
 from danlu.recipes.call import Answer, Call, Common
-from danlu.recipes.defaults import learnt, operations, width
+from danlu.recipes.defaults import operations, width
 from danlu.recipes.machine import available_memory, size_in_words
 from danlu.recipes.plan import Plan, plan
 from danlu.recipes.start import find_device
@@ -54,11 +54,8 @@ class Needs:
 
 def estimate(call: Call) -> Answer:
     """The verb."""
-    own = {name: call.settings[name] for name in ("calibrate",) if name in call.settings}
-    calibrate = Call((), own, call.voice).build(Estimate).calibrate
-    ready = plan(
-        Call(call.words, {name: value for name, value in call.settings.items() if name not in own}, call.voice)
-    )
+    calibrate = call.only("calibrate").build(Estimate).calibrate
+    ready = plan(call.without("calibrate"))
     if call.dry_run:
         return call.rehearse(ready.settings)
     needs, pick = needed(ready, calibrate), call.voice.pick
@@ -83,7 +80,7 @@ def estimate(call: Call) -> Answer:
 def needed(ready: Plan, calibrate: float) -> Needs:
     """What a planned run will take."""
     settings, config = ready.settings, ready.start.config
-    train, count = settings.train, learnt(config)
+    train, count = settings.train, parameters(config)
     length = settings.data.length or 1024
     moments = 2 if train.optimizer == "adamw" else 1
     micro = min(train.micro or train.batch, train.batch)
@@ -107,7 +104,7 @@ def kept(config: ModelConfig, train: TrainSettings) -> int:
 
 def rate(config: ModelConfig, rows: int, length: int, device: torch.device, half: bool, seconds: float) -> float:
     """Tokens a second of a training step on this machine."""
-    if learnt(config) > SMALL:
+    if parameters(config) > SMALL:
         return REACHED * matrix_rate(device, half, seconds) / operations(config)
     model, objective = build_model(config, device), TokenObjective()
     tokens = torch.randint(config.vocabulary, (min(rows, 8), length), device=device)

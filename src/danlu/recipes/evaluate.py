@@ -71,7 +71,11 @@ def evaluate(call: Call) -> Answer:
     else:
         measured = causal(engine, settings, data, call)
     for measure, interval in measured.items():
-        print(f"{call.voice.pick(*MEASURES[measure])}: {interval.value:.4f}  [{interval.low:.4f}, {interval.high:.4f}]")
+        sure = interval.low <= interval.high  # a single row has no interval
+        print(
+            f"{call.voice.pick(*MEASURES[measure])}: {interval.value:.4f}",
+            f" [{interval.low:.4f}, {interval.high:.4f}]" if sure else "",
+        )
     rows = [{"name": measure, "data": name, **interval.plain()} for measure, interval in measured.items()]
     return Answer(run_of(start), {row["name"]: row for row in rows}, write_down(start, rows, more, call))
 

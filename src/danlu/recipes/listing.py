@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from danlu.checkpoint import INSTALLABLE, Checkpoint, installed
 from danlu.models.build import memory, parameters
 from danlu.models.families import FAMILIES, fresh
 from danlu.recipes.call import Answer, Call, Common
@@ -36,15 +37,14 @@ def models(call: Call) -> Answer:
         table.add_row(f"[bold]{family.name}[/bold]", "", "", "", pick(family.en, family.zh))
         configs = {f"{family.name}-{size}": fresh(f"{family.name}-{size}")[1] for size in family.sizes}
         for name, config in sorted(configs.items(), key=lambda each: parameters(each[1])):
-            row = {
-                "name": name,
-                "parameters": parameters(config),
-                "memory": memory(config),
-                "training": memory(config, True),
-            }
-            rows.append(row)
-            sizes = (size_in_words(row["memory"]), size_in_words(row["training"]))
-            table.add_row(f"  {name}", short(row["parameters"]), *sizes, "")
+            count, running, training = parameters(config), memory(config), memory(config, True)
+            rows.append({"name": name, "parameters": count, "memory": running, "training": training})
+            table.add_row(f"  {name}", short(count), size_in_words(running), size_in_words(training), "")
+    for name, folder in installed().items():
+        model = INSTALLABLE[name]
+        count, running = parameters(Checkpoint.peek(folder)[1]), memory(Checkpoint.peek(folder)[1])
+        rows.append({"name": name, "parameters": count, "memory": running, "folder": folder})
+        table.add_row(f"[bold]{name}[/bold]", short(count), size_in_words(running), "", pick(model.en, model.zh))
     show(table)
     call.voice.say(
         "memory: to run in float32, and to train with AdamW before activations",

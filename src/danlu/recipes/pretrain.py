@@ -1,6 +1,7 @@
 """`danlu pretrain`: from text to a model, or further; and on where a run was interrupted."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from danlu.checkpoint import Checkpoint
@@ -9,6 +10,7 @@ from danlu.data.corrupt import Words, corruption, pack
 from danlu.data.division import Division, divide
 from danlu.data.loader import Loader
 from danlu.data.reading import texts
+from danlu.data.sources import fingerprints, sources
 from danlu.evaluate.score import TokenScore, score_batches
 from danlu.files import replace_json
 from danlu.generate.engine import Engine
@@ -28,6 +30,7 @@ from danlu.text.tokenizer import Tokenizer
 from danlu.text.training import train_tokenizer
 from danlu.train.evaluation import HeldOut
 from danlu.train.objectives import TokenObjective
+from danlu.train.progress import Progress
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
 
@@ -48,7 +51,7 @@ def pretrain(call: Call) -> Answer:
         return Answer(run.path, run.metrics, run.files())
     say(voice, ready.start.name, ready.start.config, ready.text, ready.settings.model_dump())
     if run.state == "empty":
-        run.write_config(ready.settings.model_copy(update={"output": str(run)}), "pretrain")
+        run.write_config(ready.settings.model_copy(update={"output": str(run), "lang": None}))
     try:
         carry_out(ready, voice)
     except KeyboardInterrupt:
@@ -86,7 +89,7 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     progress = trainer.run()
     if progress.ended == "interrupted":
         raise Stopped(f"danlu pretrain {run}")
-    checkpoint.save(run.model)
+    replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
     if held_out:
         measure(run, checkpoint, held_out, held, ready.start.family.kind)
     write_report(run.path, voice.language)
@@ -102,8 +105,7 @@ def begin(ready: Plan, voice: Voice) -> Checkpoint:
     tokenizer = make_tokenizer(settings, start.family, voice, ready.run.path / "checkpoints" / "tokenizer")
     config = start.with_vocabulary(tokenizer.vocabulary, settings.model)
     model = build_model(config, "cpu", settings.seed)
-    lineage = {"start": start.name, "verb": "pretrain", "data": list(settings.data.paths)}
-    return Checkpoint(start.family, config, model, tokenizer, lineage)
+    return Checkpoint(start.family, config, model, tokenizer)
 
 
 def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path | None = None) -> Tokenizer:
@@ -112,10 +114,19 @@ def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path 
         return Tokenizer.read(settings.tokenizer.path)
     if kept and (kept / "special_tokens_map.json").is_file():  # written last
         return Tokenizer.read(kept)
-    tokenizer = train_tokenizer(texts(settings.data, voice), settings.tokenizer, family.specials, voice)
+    tokenizer = train_tokenizer(texts(settings.data, voice.silenced()), settings.tokenizer, family.specials, voice)
     if kept:
         tokenizer.write(kept)
     return tokenizer
+
+
+def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:
+    """What the model comes from: its start, the hashes of its data, and how long it was trained on them."""
+    settings = ready.settings
+    found = sources((*settings.data.paths, *settings.data.validation), settings.data)
+    story = {"verb": "pretrain", "start": ready.start.name, "data": dict(fingerprints(found))}
+    counts = {"steps": progress.step, "tokens": progress.tokens, "best_step": progress.best_step, "seed": settings.seed}
+    return story | counts | ({"before": before.lineage} if ready.start.where else {})
 
 
 def loaders(settings: Pretrain, division: Division, tokenizer: Tokenizer) -> tuple[Loader, Loader | None]:

@@ -63,12 +63,13 @@ class Run:
             found["validation_loss"] = min(losses)
         return found | {row["name"]: row["value"] for row in read_results(self.path)}
 
-    def write_config(self, settings: Common, verb: str) -> None:
-        """config.yaml: `danlu <verb> <folder>/config.yaml` repeats the run."""
+    def write_config(self, settings: Common) -> None:
+        """config.yaml, of a settings class that names its verb: `danlu <verb> <folder>/config.yaml` repeats the run."""
         self.path.mkdir(parents=True, exist_ok=True)
-        data = {"verb": verb} | settings.model_dump(mode="json")
+        data = settings.model_dump(mode="json")
+        verb = data.pop("verb")
         head = f"# every setting of this run; repeat it with: danlu {verb} {self.path / CONFIG}\n"
-        replace_file(self.path / CONFIG, head + to_yaml(data))
+        replace_file(self.path / CONFIG, head + to_yaml({"verb": verb} | data))
 
     def files(self) -> tuple[Path, ...]:
         """What the run has written, for people and scripts."""

@@ -60,7 +60,8 @@ def train(call: Call, settings: TokenizerVerb) -> Answer:
 
 def compare(call: Call, settings: TokenizerVerb) -> Answer:
     """How many tokens each tokenizer needs for each text; the last words that are text are the texts."""
-    candidates, files = [], list(settings.data.paths)
+    candidates: list[str] = []
+    files = list(settings.data.paths)
     for word in call.words:
         (candidates if is_tokenizer(word) else files).append(word)
     if not candidates or not files:

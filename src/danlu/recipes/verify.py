@@ -46,8 +46,7 @@ def verify(call: Call) -> Answer:
 
 def resume(call: Call) -> Answer:
     """Train straight through, then again with a SIGKILL in the middle, and compare bit by bit."""
-    own = {name: call.settings[name] for name in ("steps", "at") if name in call.settings}
-    settings = build(Verify, own)
+    settings = call.only("steps", "at").build(Verify)
     kill = settings.at or settings.steps // 2
     if kill >= settings.steps:
         raise DanluError("E1102", name="at", found=kill, possible=f"< {settings.steps}")
@@ -58,7 +57,7 @@ def resume(call: Call) -> Answer:
     with tempfile.TemporaryDirectory(prefix="danlu-verify-") as folder:
         straight, broken = Run(Path(folder) / "straight"), Run(Path(folder) / "broken")
         for run in (straight, broken):
-            run.write_config(short.model_copy(update={"output": str(run)}), "pretrain")
+            run.write_config(short.model_copy(update={"output": str(run)}))
         say = call.voice.say
         say(f"1/3  {settings.steps} steps straight through", f"1/3  不间断训练 {settings.steps} 步")
         finish(straight, call.voice)
@@ -102,12 +101,12 @@ def golden(call: Call) -> Answer:
 
 def shortened(call: Call, steps: int) -> Pretrain:
     """The settings of a run, or of a call, for a run of a few steps that saves and evaluates on the way."""
-    others = {name: value for name, value in call.settings.items() if name not in ("steps", "at")}
+    rest = call.without("steps", "at")
     place = Path(call.words[0]) if call.words else Path()
     if is_run(place) and len(call.words) == 1:
-        settings = build(Pretrain, Run(place).config, others, where=place / CONFIG)
+        settings = build(Pretrain, Run(place).config, rest.settings, where=place / CONFIG)
     else:
-        settings = plan(Call(call.words, others, call.voice)).settings
+        settings = plan(rest).settings
     often = max(1, steps // 4)
     brief = {
         "steps": steps,
