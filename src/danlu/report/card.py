@@ -65,20 +65,16 @@ def _front_matter(record: Record) -> str:
         data["tags"] = ["danlu", str(family)]
     if tag := pipeline(record):
         data["pipeline_tag"] = tag
-    if rows := measured_rows(record):
-        metrics = [
-            {
-                "type": str(row["name"]),
-                "value": row["value"],
-                "name": MEASURES.get(str(row["name"]), (str(row["name"]),))[0],
-            }
-            for row in rows
-        ]
-        task = {"type": tag or "other"}
-        dataset = {"type": "other", "name": str(rows[0].get("data", "validation"))}
-        data["model-index"] = [
-            {"name": record.name, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}
-        ]
+    results: dict[str, list[Data]] = {}
+    for row in measured_rows(record):
+        name = str(row["name"])
+        words = MEASURES[name][0] if name in MEASURES else name
+        results.setdefault(str(row.get("data", "")), []).append({"type": name, "value": row["value"], "name": words})
+    if results:
+        data["model-index"] = [{"name": record.name, "results": [
+            {"task": {"type": tag or "other"}, "dataset": {"type": "other", "name": source}, "metrics": metrics}
+            for source, metrics in results.items()
+        ]}]  # fmt: skip
     return f"---\n{to_yaml(data)}---"
 
 
@@ -131,7 +127,11 @@ def _training(record: Record, voice: Voice) -> str:
         words.append(clock(last["seconds"]))
     if is_number(last.get("loss")):
         words.append(voice.pick(f"last training loss {last['loss']:.4f}", f"最终训练损失 {last['loss']:.4f}"))
-    return ", ".join(words) + "\n\n" + _code("yaml", to_yaml(record.config).rstrip())
+    summary = voice.pick("all settings", "全部设置")
+    settings = (
+        f"<details><summary>{summary}</summary>\n\n{_code('yaml', to_yaml(record.config).rstrip())}\n\n</details>"
+    )
+    return voice.pick(", ", "，").join(words) + (f"\n\n{settings}" if record.config else "")
 
 
 def _lineage(record: Record) -> str:

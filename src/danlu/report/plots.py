@@ -153,7 +153,7 @@ def _rules(tall: Span, log: bool) -> Html:
 def _labels(wide: Span, tall: Span, log: bool, x_name: str) -> list[Html]:
     levels = log_ticks(*tall) if log else ticks(*tall)
     down = [element("u", short(at), class_="y", style=f"bottom:{100 * place(at, tall, log):.2f}%") for at in levels]
-    along = [at for at in ticks(*wide, 5) if place(at, wide) < 0.86]
+    along = [at for at in ticks(*wide, 7) if place(at, wide) < 0.86]
     across = [element("u", short(at), class_="x", style=f"left:{100 * place(at, wide):.2f}%") for at in along]
     return [*down, *across, element("u", x_name, class_="name")]
 
