@@ -41,13 +41,13 @@ def documents(lines: Iterable[Line], borders: Borders) -> Iterator[Part]:
     """The documents of a file in parts of bounded size, with their inner line ends and without blank ones around."""
     parts: list[str] = []
     held: list[str] = []  # blank lines, which matter only if text of the same document follows
-    start, begins, fresh = 0, True, True
+    start, size, begins, fresh = 0, 0, True, True
     for text, number, whole in lines:
         blank = fresh and whole and not text.strip()
         if (borders == "lines" and fresh) or (borders == "paragraphs" and blank):
             if parts:
                 yield Part("".join(parts), start, begins)
-            parts, begins, held = [], True, []
+            parts, size, begins, held = [], 0, True, []
         if blank:
             held.append(text)
         else:
@@ -56,10 +56,10 @@ def documents(lines: Iterable[Line], borders: Borders) -> Iterator[Part]:
             else:
                 between = "\n".join(["", *held, ""]) if fresh else ""
             parts += [between, text.replace("\r", "\n")]
-            held = []
-            if len(parts) >= 256 or len(text) >= 16 * PIECE:
+            size, held = size + len(parts[-2]) + len(text), []
+            if size >= 16 * PIECE:
                 yield Part("".join(parts), start, begins)
-                parts, begins = [], False
+                parts, size, begins = [], 0, False
         fresh = whole
     if parts:
         yield Part("".join(parts), start, begins)

@@ -92,7 +92,7 @@ class Rows:
         if frame.every_fragment:
             self.plan = _plan(corpus.lengths, self.framed, length, frame.around)
             self.count = len(self.plan[0]) - 1
-            used = self.framed[-1] - self.framed[self.plan[0][-2]] - self.plan[1][-2] if self.count else 0
+            used = self.framed[-1] - self.framed[self.plan[0][-2]] - self.plan[1][-2] if self.count else length
             self.full = self.count - int(used + frame.around < length)
         else:
             self.count = max(0, -(-int(self.framed[-1] - ahead) // length))

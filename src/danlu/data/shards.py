@@ -91,13 +91,19 @@ def _manifest(folder: Path, voice: Voice) -> Mapping[str, Any] | None:
     try:
         manifest: Mapping[str, Any] = json.loads((folder / "corpus.json").read_bytes())
         names = [str(name) for name in manifest["shards"]]
-        Ledger.from_json(manifest["ledger"])
+        if manifest["sha256"] != _digest(manifest):
+            raise ValueError("not what was written")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, DanluError):
+    except (ValueError, KeyError, TypeError):
         voice.say("corpus.json is damaged and made anew", "corpus.json 已损坏，将重新生成")
         return None
     return manifest if all(_kept(folder, number, voice) == name for number, name in enumerate(names)) else None
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    facts = {name: value for name, value in manifest.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _kept(folder: Path, number: int, voice: Voice) -> str | None:
@@ -139,7 +145,7 @@ def _build(
         raise DanluError("E1211", where=[source.name for source in found], found=dict(ledger.dropped))
     manifest = {"version": VERSION, "shards": names, "ledger": ledger.to_json()}
     with _room(folder):
-        replace_json(folder / "corpus.json", manifest)
+        replace_json(folder / "corpus.json", manifest | {"sha256": _digest(manifest)})
     return manifest
 
 
