@@ -34,6 +34,15 @@ def odd_texts() -> list[str]:
 
 
 @pytest.fixture
+def shared() -> Path:
+    """Real data beside the project; a test that wants it skips where it is absent."""
+    place = Path(__file__).parents[2].parent / "shared"
+    if not place.is_dir():
+        pytest.skip("../shared is absent")
+    return place
+
+
+@pytest.fixture
 def world_texts(shared: Path) -> list[str]:
     """Ten lines of the Declaration of Human Rights in every language at hand."""
     texts = []

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,11 @@ RECORD, GENERATION = "danlu.json", "generation_config.json"
 FORMAT = 1
 OWN = "danlu"  # the model_type of a folder that no published class can read
 OWN_TABLE = Table({"tower": "tower", "encoder": "encoder", "decoder": "decoder", "head": "head"})
-DEEPEST_MODEL, WIDEST, MOST_WORDS = 1_024, 65_536, 2_000_000
+MOST = {
+    "depth": 1_024, "width": 65_536, "vocabulary": 2_000_000, "length": 2**30, "original": 2**30, "windows": 2**30,
+    "max_distance": 2**30,
+}  # fmt: skip
+MOST_ELSE = 2**22
 IDS = {"bos_token_id": "start", "eos_token_id": "end", "pad_token_id": "pad"}
 
 
@@ -65,6 +69,7 @@ class Checkpoint:
         family, config = _read_config(place.folder)
         weights = open_weights(place.folder, place.root)
         table = _table(family, config, place.folder)
+        _check_depth(config, weights, place.folder)
         with torch.device("meta"):
             model = build(config, "meta")
         _check_shapes(model, weights, table, place.folder)
@@ -180,12 +185,31 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _check_size(config: ModelConfig, folder: Path) -> None:
-    stacks = [stack for name in ("transformer", "encoder", "decoder") if (stack := getattr(config, name, None))]
-    sizes = [(stack.depth, DEEPEST_MODEL, "depth") for stack in stacks]
-    sizes += [(stack.width, WIDEST, "width") for stack in stacks] + [(config.vocabulary, MOST_WORDS, "vocabulary")]
-    for found, most, what in sizes:
-        if found > most:
-            raise DanluError("E1408", where=folder / CONFIG, name=what, found=found, possible=f"≤ {most}")
+    """Whole numbers within what can be computed with. E1408."""
+    for name, found in _numbers("", config.model_dump()):
+        most = MOST.get(name, MOST_ELSE)
+        if abs(found) > most:
+            raise DanluError("E1408", where=folder / CONFIG, name=name, found=found, possible=f"≤ {most}")
+
+
+def _numbers(name: str, value: Any) -> Iterator[tuple[str, int]]:
+    if isinstance(value, dict):
+        for inner, each in value.items():
+            yield from _numbers(inner, each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _numbers(name, each)
+    elif isinstance(value, int):
+        yield name, value
+
+
+def _check_depth(config: ModelConfig, weights: Weights, folder: Path) -> None:
+    """A layer without a tensor is none: what the file cannot fill is not built. E1408."""
+    for name in ("transformer", "encoder", "decoder"):
+        stack = getattr(config, name, None)
+        if stack and stack.depth > len(weights):
+            possible = f"{len(weights)} tensors"
+            raise DanluError("E1408", where=folder / CONFIG, name="depth", found=stack.depth, possible=possible)
 
 
 def _table(family: Family, config: ModelConfig, folder: Path) -> Table:

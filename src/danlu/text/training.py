@@ -39,7 +39,7 @@ class TokenizerSettings(Settings):
     vocabulary: int | Literal["auto"] = Field(default="auto")
     lowercase: bool = False
     pattern: Pattern = "gpt2"
-    sample: int = Field(default=20_000_000, ge=1_000)
+    sample: int = Field(default=10_000_000, ge=1_000)
 
 
 @dataclass(frozen=True)
