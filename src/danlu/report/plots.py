@@ -169,7 +169,7 @@ def _strips(
         middle = (index + 0.5) / count
         x = wide[0] + middle * (wide[1] - wide[0])
         reach = (wide[1] - wide[0]) / count / 2
-        words = [f"{x_name} {short(_near(places, x))}"]
+        words = [f"{x_name} {_near(places, x):,.6g}"]
         for line, (across, values) in zip(curves, drawn, strict=True):
             full = np.isfinite(values)
             if full.any():
