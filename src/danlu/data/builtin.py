@@ -26,7 +26,7 @@ PACKAGES = ("numpy", "sklearn", "torch")  # read in this order until there is en
 PROSE_BYTES = 2 << 20
 LEFT_OUT = {"test", "tests", "testing", "site-packages", "idlelib", "lib2to3", "turtledemo", "pydoc_data", "_vendor"}
 LONGEST_FILE = 1 << 20
-DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Docstring(NamedTuple):
@@ -68,7 +68,11 @@ def english() -> Iterator[dict[str, Any]]:
 def python() -> Iterator[dict[str, Any]]:
     """The standard library's source code, one file a document."""
     for module, path in modules(standard_library()):
-        yield {"text": path.read_text(encoding="utf8"), "name": module}
+        try:
+            text = path.read_text(encoding="utf8")
+        except UnicodeDecodeError:
+            continue
+        yield {"text": text, "name": module}
 
 
 def bilingual() -> Iterator[dict[str, Any]]:
@@ -98,9 +102,15 @@ def docstrings() -> Iterator[Docstring]:
                 tree = ast.parse(path.read_bytes())
             except (SyntaxError, ValueError):  # the library keeps a few broken files to test its parser with
                 continue
-            for node in ast.walk(tree):
-                if isinstance(node, DOCUMENTED) and (text := ast.get_docstring(node)):
-                    yield Docstring(module, "" if isinstance(node, ast.Module) else node.name, text)
+            yield from _docstrings_in(tree, module)
+
+
+def _docstrings_in(node: Documented, module: str) -> Iterator[Docstring]:
+    if text := ast.get_docstring(node):
+        yield Docstring(module, "" if isinstance(node, ast.Module) else node.name, text)
+    for inner in node.body:  # definitions stand in bodies; walking every expression takes several times as long
+        if isinstance(inner, Documented):
+            yield from _docstrings_in(inner, module)
 
 
 def paragraphs(text: str) -> list[str]:
@@ -120,7 +130,7 @@ def modules(root: Path) -> Iterator[tuple[str, Path]]:
     """(dotted name, source file) of everything below a package or library folder, tests left out, sorted."""
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
-        if not LEFT_OUT & set(inside.parts) and 0 < path.stat().st_size < LONGEST_FILE and _is_utf8(path):
+        if not LEFT_OUT & set(inside.parts) and 0 < path.stat().st_size < LONGEST_FILE:
             parts = [*([] if root == standard_library() else [root.name]), *inside.with_suffix("").parts]
             yield ".".join(part for part in parts if part != "__init__"), path
 
@@ -134,11 +144,3 @@ def package_folder(name: str) -> Path | None:
     spec = find_spec(name)
     places = spec.submodule_search_locations if spec else None
     return Path(places[0]) if places else None
-
-
-def _is_utf8(path: Path) -> bool:
-    try:
-        path.read_text(encoding="utf8")
-    except UnicodeDecodeError:
-        return False
-    return True
