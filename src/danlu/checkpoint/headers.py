@@ -28,11 +28,11 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a file: its bytes are start..end of the data."""
+    """One tensor of a file: its bytes are start..end."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
-    start: int
+    start: int  # counted from the file's beginning
     end: int
 
     @property
@@ -50,33 +50,32 @@ def read_header(path: Path) -> dict[str, Entry]:
             if length > MOST_HEADER:
                 raise _over(path, f"a header of {length} bytes", MOST_HEADER)
             header = json.loads(_exactly(file, length), object_pairs_hook=_once)
-        return _entries(path, header, size - 8 - length)
+        return _entries(path, header, 8 + length, size)
     except OSError as error:
         raise DanluError("E1422", where=path, found=error.strerror) from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DanluError("E1422", where=path, found=str(error) or type(error).__name__) from error
 
 
-def _entries(path: Path, header: Any, data: int) -> dict[str, Entry]:
+def _entries(path: Path, header: Any, end: int, size: int) -> dict[str, Entry]:
     if not isinstance(header, dict):
         raise ValueError("the header is not a table")
     header.pop("__metadata__", None)
     if len(header) > MOST_TENSORS:
         raise _over(path, f"{len(header)} tensors", MOST_TENSORS)
-    entries = {name: _entry(path, name, facts) for name, facts in header.items()}
-    end = 0
+    entries = {name: _entry(path, name, facts, end) for name, facts in header.items()}
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].end)):
         if entry.start != end:
             raise ValueError(f"{name} begins at {entry.start}, not at {end}")
         if entry.count * entry.dtype.itemsize != entry.end - entry.start:
             raise ValueError(f"{name} has {entry.end - entry.start} bytes for {list(entry.shape)} {entry.dtype}")
         end = entry.end
-    if end != data:
-        raise ValueError(f"the header speaks of {end} bytes, the file has {data}")
+    if end != size:
+        raise ValueError(f"the header speaks of {end} bytes, the file has {size}")
     return entries
 
 
-def _entry(path: Path, name: str, facts: Any) -> Entry:
+def _entry(path: Path, name: str, facts: Any, data: int) -> Entry:
     dtype, shape, offsets = facts["dtype"], facts["shape"], facts["data_offsets"]
     if len(name) > LONGEST_NAME or len(shape) > MOST_AXES:
         raise _over(path, f"{name[:50]} of {len(shape)} axes", f"{LONGEST_NAME} characters, {MOST_AXES}")
@@ -84,7 +83,20 @@ def _entry(path: Path, name: str, facts: Any) -> Entry:
         raise DanluError("E1423", where=path, found=f"{name}: {dtype}", possible=list(DTYPES))
     if len(offsets) != 2 or not all(type(number) is int and number >= 0 for number in [*shape, *offsets]):
         raise ValueError(f"{name}: {shape} {offsets}")
-    return Entry(DTYPES[dtype], tuple(shape), offsets[0], offsets[1])
+    return Entry(DTYPES[dtype], tuple(shape), data + offsets[0], data + offsets[1])
+
+
+def read_tensor(path: Path, entry: Entry) -> Tensor:
+    """One tensor, in memory of its own. E1422 where the file has become shorter."""
+    raw = torch.empty(entry.end - entry.start, dtype=torch.uint8)
+    try:
+        with path.open("rb") as file:
+            file.seek(entry.start)
+            if file.readinto(raw.numpy().data) != raw.numel():
+                raise DanluError("E1422", where=path, found=f"the file ends before byte {entry.end}")
+    except OSError as error:
+        raise DanluError("E1422", where=path, found=error.strerror) from error
+    return raw.view(entry.dtype).reshape(entry.shape)
 
 
 def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from safetensors import safe_open
 from torch import Tensor
 
-from danlu.checkpoint.headers import Entry, read_header, write_tensors
+from danlu.checkpoint.headers import Entry, read_header, read_tensor, write_tensors
 from danlu.checkpoint.plain import INDEX_BYTES, inside, read_table
 from danlu.errors import DanluError
 from danlu.files import replace_json, write_file
@@ -23,14 +22,9 @@ class Weights(Mapping[str, Tensor]):
     def __init__(self, files: Mapping[Path, Mapping[str, Entry]]):
         self.entries = {name: entry for entries in files.values() for name, entry in entries.items()}
         self._file = {name: path for path, entries in files.items() for name in entries}
-        self._open: tuple[Path, safe_open] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
-        path = self._file[name]
-        if self._open is None or self._open[0] != path:
-            self._open = (path, safe_open(path, framework="pt"))
-        tensor: Tensor = self._open[1].get_tensor(name)  # type: ignore[no-untyped-call]
-        return tensor
+        return read_tensor(self._file[name], self.entries[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file)
