@@ -169,7 +169,8 @@ def _strips(
         middle = (index + 0.5) / count
         x = wide[0] + middle * (wide[1] - wide[0])
         reach = (wide[1] - wide[0]) / count / 2
-        words = [f"{x_name} {_near(places, x):,.6g}"]
+        near = _near(places, x)
+        words = [f"{x_name} {near:,.0f}" if near.is_integer() else f"{x_name} {short(near)}"]
         for line, (across, values) in zip(curves, drawn, strict=True):
             full = np.isfinite(values)
             if full.any():
