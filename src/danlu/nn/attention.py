@@ -20,9 +20,9 @@ from danlu.settings import Settings
 class AttentionConfig(Settings):
     """One attention layer; every field has the meaning of the original Transformer by default."""
 
-    heads: int = Field(gt=0)
+    heads: int = Field(gt=0, le=2**16)
     kv_heads: int | None = Field(None, gt=0)  # None: one per query head; 1: multi-query; between: grouped
-    head_size: int | None = Field(None, gt=0)  # None: width // heads
+    head_size: int | None = Field(None, gt=0, le=2**16)  # None: width // heads
     input_bias: bool = True  # on query, key and value
     output_bias: bool = True
     scale: float | None = None  # None: head_size ** -0.5; T5 uses 1

@@ -10,7 +10,7 @@ from danlu.settings import Settings
 
 
 class TokenEmbeddingConfig(Settings):
-    vocabulary: int = Field(gt=0)
+    vocabulary: int = Field(gt=0, le=2**28)
     width: int | None = Field(None, gt=0)  # of the table, where it is narrower than the model (OPT-350M)
     positions: LearnedPositions | None = None
     segments: int = Field(0, ge=0)

@@ -32,7 +32,7 @@ ACTIVATIONS: dict[ActivationName, Callable[[Tensor], Tensor]] = {
 
 
 class MlpConfig(Settings):
-    inner: int = Field(gt=0)
+    inner: int = Field(gt=0, le=2**24)
     activation: ActivationName = "gelu"
     gated: bool = False  # multiply by a second projection: SwiGLU with silu, GEGLU with gelu (Shazeer 2020)
     bias: bool = True

@@ -18,11 +18,12 @@ from danlu.settings import Settings
 
 Layer = Callable[[Tensor], Tensor]
 ALL = Visibility()
+MAX_WIDTH, MAX_DEPTH = 2**20, 10_000  # beyond these a config is damaged, not large
 
 
 class TransformerConfig(Settings):
-    width: int = Field(gt=0)
-    depth: int = Field(gt=0)
+    width: int = Field(gt=0, le=MAX_WIDTH)
+    depth: int = Field(gt=0, le=MAX_DEPTH)
     attention: AttentionConfig
     mlp: MlpConfig
     norm: NormConfig = NormConfig()

@@ -13,7 +13,7 @@ from danlu.nn.heads import HeadConfig
 from danlu.nn.initialize import InitialConfig
 from danlu.nn.mlp import ActivationName, MlpConfig, NormConfig
 from danlu.nn.positions import RotaryPositions
-from danlu.nn.transformer import TransformerConfig
+from danlu.nn.transformer import MAX_DEPTH, TransformerConfig
 
 
 def llama(
@@ -98,7 +98,7 @@ def _read_windows(hf: Hf) -> tuple[int | None, ...]:
     window = hf.get("sliding_window", 4096)
     if not hf.get("use_sliding_window", False) or window is None:
         return (None,)
-    depth = hf.get("num_hidden_layers", 32)
+    depth = min(hf.get("num_hidden_layers", 32), MAX_DEPTH)
     kinds = hf.get("layer_types") or [
         "sliding_attention" if layer >= hf.get("max_window_layers", 28) else "full_attention" for layer in range(depth)
     ]
