@@ -1,0 +1,138 @@
+"""`danlu demo`: the whole path on text that every machine has, in minutes.
+
+A tokenizer, a small GPT, killed on the way and taken up again, a small BERT; each with a report. The time is fixed, not
+the number of steps, so that a slow machine is done in time as well.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from danlu.data.sources import DataSettings, sources
+from danlu.errors import DanluError
+from danlu.recipes.call import Answer, Call, Common, Stopped
+from danlu.recipes.pretrain import pretrain
+from danlu.recipes.runs import Run, folder_problems, next_free
+from danlu.recipes.start import load_engine
+from danlu.settings import Data
+from danlu.train.log import read_lines
+from danlu.voice import Voice
+
+TEXT = "builtin:english"
+MINUTES = {"mini": 1.5, "tiny": 0.3}  # of training, for each of two models
+KILLED = 0.4  # of that time, when the first model's process is killed
+PATIENCE = 600  # seconds until its first step must be done
+BLOCKS = "█▇▆▅▄▃▂▁"[::-1]
+BEGINNINGS = ("The function returns", "If the file does not exist", "This class")
+BLANKS = ("Return the number of [MASK] in the list.", "This method is called [MASK] the file is closed.")
+
+
+class Demo(Common):
+    """quick: smaller models and less time."""
+
+    quick: bool = False
+
+
+def demo(call: Call) -> Answer:
+    """The verb."""
+    settings = call.build(Demo)
+    call.take()
+    name = Path(settings.output or "runs/demo")
+    for problem in folder_problems(name):
+        raise problem
+    if call.dry_run:
+        return call.rehearse(settings)
+    size, start, say = "tiny" if settings.quick else "mini", time.monotonic(), call.voice.say
+    gpt, bert = (next_free(name.with_name(f"{name.name}-{each}")) for each in ("gpt", "bert"))
+    try:
+        say("1/4  English text from this machine's own documentation", "1/4  收集本机自带文档中的英文文本")
+        found = sources([TEXT], DataSettings())
+        say(f"     {found[0].path.stat().st_size / 1e6:.1f} MB", f"     {found[0].path.stat().st_size / 1e6:.1f} MB")
+        say("2/4  a tokenizer and a small GPT, from nothing", "2/4  从零训练分词器和一个小 GPT")
+        interrupted(gpt, words(f"gpt-{size}", gpt, size), MINUTES[size] * 60 * KILLED, call.voice)
+        say("3/4  the same command again: the run goes on where it was", "3/4  再次运行同一命令：从中断处继续")
+        pretrain(Call((str(gpt),), {}, call.voice))
+        say("4/4  a small BERT, from nothing", "4/4  从零训练一个小 BERT")
+        bert_words, bert_settings = words(f"bert-{size}", bert, size)
+        pretrain(Call(bert_words, bert_settings, call.voice))
+    except KeyboardInterrupt:
+        raise Stopped("danlu demo") from None
+    show(gpt, bert, call.voice)
+    files = tuple(run.path / "report.html" for run in (gpt, bert))
+    return Answer(gpt.path, {"gpt": gpt.metrics, "bert": bert.metrics, "seconds": time.monotonic() - start}, files)
+
+
+def words(start: str, run: Run, size: str) -> tuple[tuple[str, str], Data]:
+    """The call that trains one of the models."""
+    train = {"minutes": MINUTES[size], "save_every": 20, "evaluate_every": 100}
+    return (start, TEXT), {"output": str(run), "train": train}
+
+
+def interrupted(run: Run, planned: tuple[tuple[str, str], Data], seconds: float, voice: Voice) -> None:
+    """Begin a run in its own process and kill it after so many seconds of training. E1812 where it ends by itself."""
+    plain, settings = planned
+    train = [f"train.{name}={value}" for name, value in settings["train"].items()]
+    command = [sys.executable, "-m", "danlu", "pretrain", *plain, f"output={run}", *train, f"lang={voice.language}"]
+    stream = subprocess.DEVNULL if voice.quiet else None
+    with subprocess.Popen(command, stdout=stream, stderr=stream) as child:
+        try:
+            begun = time.monotonic()
+            while child.poll() is None and trained(run) < seconds and time.monotonic() - begun < PATIENCE:
+                time.sleep(0.2)
+        finally:
+            alive = child.poll() is None
+            if alive:
+                os.kill(child.pid, signal.SIGKILL)
+    if not alive:
+        raise DanluError("E1812", where=run, found=child.returncode)
+    done = len(run.history.steps)
+    voice.say(
+        f"\n     killed (SIGKILL) after {done:,} steps, as a power cut would do it",
+        f"\n     已在第 {done:,} 步之后强行终止（SIGKILL），如同突然断电",
+    )
+
+
+def trained(run: Run) -> float:
+    """Seconds of training that a run has logged so far."""
+    try:
+        lines = read_lines(run.path / "metrics.jsonl")
+    except ValueError:
+        return 0.0
+    return max((line.get("seconds") or 0.0 for line in lines), default=0.0)
+
+
+def show(gpt: Run, bert: Run, voice: Voice) -> None:
+    """What the two models have learnt, and what to type next."""
+    for name, run in (("GPT", gpt), ("BERT", bert)):
+        losses = run.history.curve("loss")[1]
+        print(f"\n{name}  {voice.pick('loss', '损失')} {losses[0]:.2f} {sparkline(losses)} {losses[-1]:.2f}")
+    writer, reader = load_engine(gpt.path.as_posix()), load_engine(bert.path.as_posix())
+    print(voice.pick("\nThe GPT goes on from:", "\nGPT 的续写："))
+    for beginning in BEGINNINGS:
+        text = writer.generate(beginning, max_new_tokens=30, temperature=0.7, top_p=0.9)
+        print(f"  {beginning}{text}".replace("\n", " "))
+    print(voice.pick("\nThe BERT fills in:", "\nBERT 的填空："))
+    for blank in BLANKS:
+        guesses = "  ".join(f"{fill.token} {fill.probability:.0%}" for fill in reader.fill(blank, top=4)[0])
+        print(f"  {blank}  {guesses}")
+    voice.say(
+        f"\nreports:      {gpt.path / 'report.html'}, {bert.path / 'report.html'}\n"
+        f"talk to it:   danlu chat {gpt}\nyour own:     danlu pretrain gpt-mini YOUR.txt\neverything:   danlu --help",
+        f"\n报告：        {gpt.path / 'report.html'}、{bert.path / 'report.html'}\n"
+        f"与它对话：    danlu chat {gpt}\n用自己的文本：danlu pretrain gpt-mini 你的.txt\n全部功能：    danlu --help",
+    )
+
+
+def sparkline(values: Sequence[float], width: int = 40) -> str:
+    """A curve in one line of text."""
+    parts = [
+        values[at * len(values) // width : (at + 1) * len(values) // width] or [values[0]]
+        for at in range(min(width, len(values)))
+    ]
+    means = [sum(part) / len(part) for part in parts]
+    low, span = min(means), max(means) - min(means) or 1.0
+    return "".join(BLOCKS[min(int((mean - low) / span * len(BLOCKS)), len(BLOCKS) - 1)] for mean in means)
