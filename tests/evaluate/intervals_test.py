@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from danlu.evaluate.intervals import bootstrap, compare, mean_of_groups
@@ -65,6 +66,14 @@ def test_one_row_or_none_has_no_interval() -> None:
 def test_equal_rows_have_no_spread() -> None:
     found = bootstrap([3.0] * 20)
     assert (found.low, found.value, found.high) == (3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize("count", [5, 100])
+def test_all_right_is_not_certainty(count: int) -> None:
+    found, failed = bootstrap(np.ones(count)), bootstrap(np.zeros(count))
+    exact = binomtest(count, count).proportion_ci(0.95, "exact")
+    assert (found.low, found.value, found.high) == pytest.approx((exact.low, 1, 1))
+    assert (failed.low, failed.value, failed.high) == pytest.approx((0, 0, 1 - exact.low))
 
 
 def test_mapped_keeps_the_order() -> None:

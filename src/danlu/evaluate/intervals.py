@@ -51,8 +51,8 @@ def bootstrap(
     """The mean of values, or sum(values) / sum(weights), with its interval.
 
     values (N,), weights (N,) or None. `percentile` takes the drawn means as they are, `bca` corrects for bias and for a
-    spread that changes with the mean (Efron 1987, equation 2.3). One row, or none, has no spread: the interval is not a
-    number at both ends.
+    spread that changes with the mean (Efron 1987, equation 2.3). Answers all right, or all wrong, get the exact bound.
+    One row, or none, has no spread: the interval is not a number at both ends.
     """
     top = np.asarray(values, np.float64)
     bottom = np.ones_like(top) if weights is None else np.asarray(weights, np.float64)
@@ -60,6 +60,9 @@ def bootstrap(
     value = _ratio(top.sum(), bottom.sum())
     if count < 2:
         return Interval(value, float("nan"), float("nan"), count, level)
+    if value in (0.0, 1.0) and (bottom == 1).all() and np.isin(top, (0, 1)).all():
+        reach = ((1 - level) / 2) ** (1 / count)  # nothing to draw from: the exact bound (Clopper and Pearson 1934)
+        return Interval(value, reach if value else 0.0, 1.0 if value else 1 - reach, count, level)
     drawn = _drawn_means(top, bottom, draws, seed)
     ends = np.array([(1 - level) / 2, (1 + level) / 2])
     if method == "bca":
