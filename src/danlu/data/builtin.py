@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import os
 import re
 import sys
 import sysconfig
@@ -22,7 +23,7 @@ from danlu.errors import DanluError, nearest
 from danlu.files import replace_file
 
 PREFIX = "builtin:"
-PACKAGES = ("numpy", "sklearn", "torch")  # read in this order until there is enough
+PACKAGES = ("numpy", "sklearn", "scipy", "torch")  # read in this order until there is enough
 PROSE_BYTES = 2 << 20
 LEFT_OUT = {"test", "tests", "testing", "site-packages", "idlelib", "lib2to3", "turtledemo", "pydoc_data", "_vendor"}
 LONGEST_FILE = 1 << 20
@@ -128,11 +129,13 @@ def paragraphs(text: str) -> list[str]:
 
 def modules(root: Path) -> Iterator[tuple[str, Path]]:
     """(dotted name, source file) of everything below a package or library folder, tests left out, sorted."""
-    for path in sorted(root.rglob("*.py")):
-        inside = path.relative_to(root)
-        if not LEFT_OUT & set(inside.parts) and 0 < path.stat().st_size < LONGEST_FILE:
-            parts = [*([] if root == standard_library() else [root.name]), *inside.with_suffix("").parts]
-            yield ".".join(part for part in parts if part != "__init__"), path
+    above = () if root == standard_library() else (root.name,)
+    for folder, inner, names in os.walk(root):
+        inner[:] = sorted(set(inner) - LEFT_OUT)
+        for path in (Path(folder, name) for name in sorted(names) if name.endswith(".py")):
+            if 0 < path.stat().st_size < LONGEST_FILE:
+                parts = (*above, *path.relative_to(root).with_suffix("").parts)
+                yield ".".join(part for part in parts if part != "__init__"), path
 
 
 def standard_library() -> Path:
