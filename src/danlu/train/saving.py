@@ -1,7 +1,8 @@
 """When a checkpoint is written, and what happens when the disk does not take it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from torch import Tensor
 
@@ -61,10 +62,22 @@ class Saver:
         self.prune()
 
     def prune(self) -> None:
-        try:
+        """Remove old checkpoints. What the disk does not let go of is tried again after the next save."""
+        with self._minding_the_disk():
             self.checkpoints.prune()
-        except OSError as error:  # what was not removed is tried again after the next save
-            self.journal.note("could not remove an old checkpoint", error=error)
+
+    def go_back(self, step: int) -> None:
+        """Training went back to the checkpoint of this step: those after it are of a course not taken."""
+        with self._minding_the_disk():
+            self.checkpoints.discard_after(step)
+        self.at(step)
+
+    @contextmanager
+    def _minding_the_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.journal.note("could not remove a checkpoint", error=error)
 
     def _put_off(self, step: int, error: OSError, needed: int, last: bool) -> None:
         if self.failing_since is None:

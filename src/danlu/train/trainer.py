@@ -193,8 +193,7 @@ class Trainer:
         self.progress.elapsed, self.progress.micro = here.elapsed, here.micro
         next_batch = here.step + here.offset + 1 + self.settings.guard.jump
         self.progress.offset, self.stream = next_batch - self.progress.step, None
-        self.checkpoints.discard_after(earlier.step)
-        self.saver.at(earlier.step)
+        self.saver.go_back(earlier.step)
         self._event("rollback", f"{verdict.reason}: back to step {earlier.step}, on with batch {next_batch}", step)
         self.voice.say(
             f"step {step}: {verdict.reason}; back to step {earlier.step}, and on with other data",
