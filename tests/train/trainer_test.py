@@ -94,6 +94,40 @@ def test_not_even_one_row_fits(tmp_path: Path) -> None:
         trainer(tmp_path, objective=Cramped(0, MemoryError)).run()
 
 
+def test_memory_that_cannot_be_had_in_pieces_is_named(tmp_path: Path) -> None:
+    run = trainer(tmp_path)
+
+    def cannot() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    run.optimizer.step = cannot
+    with pytest.raises(DanluError, match="E1705"):
+        run.run()
+
+
+def test_evaluation_halves_its_pieces_too() -> None:
+    cramped = Cramped(2, MemoryError)
+    model, loader = TinyModel(dropout=0.0), TinyLoader(epoch=2)
+    piecewise = HeldOut(cramped, loader)(model)
+    assert cramped.seen == [6, 3, 2, 2, 2, 2, 2, 2]
+    assert piecewise["loss"] == pytest.approx(HeldOut(TokenObjective(), loader)(model)["loss"], rel=1e-5)
+    with pytest.raises(MemoryError):
+        HeldOut(Cramped(0, MemoryError), loader)(model)
+
+
+def test_a_loss_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    losses = iter([float("nan"), 2.0, float("nan"), 1.0])
+    progress = trainer(tmp_path, steps=4, evaluate=lambda _: {"loss": next(losses)}, evaluate_every=1).run()
+    assert (progress.best_step, progress.best_loss) == (4, 1.0)
+
+
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(tmp_path: Path) -> None:
+    trainer(tmp_path, steps=5).run()
+    progress = trainer(tmp_path, steps=9).run()
+    assert (progress.step, progress.ended) == (9, "done")
+    assert lines_of(tmp_path, "step") == list(range(1, 10))
+
+
 def test_other_runtime_errors_are_not_taken_for_memory(tmp_path: Path) -> None:
     class Wrong(Cramped):
         def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -180,7 +214,8 @@ def test_held_out_losses_are_token_weighted_means() -> None:
     for step in range(3):
         batch = loader.batch(step)
         logits = model.head.output(model.hidden(**batch.inputs)).flatten(0, 1)
-        total += float(nn.functional.cross_entropy(logits, batch.targets["tokens"].flatten(), reduction="sum"))
+        loss = nn.functional.cross_entropy(logits, batch.targets["tokens"].flatten(), reduction="sum")
+        total += loss.item()
         count += batch.count("tokens")
     found = HeldOut(TokenObjective(), loader)(model)
     assert found["loss"] == pytest.approx(total / count, rel=1e-5)

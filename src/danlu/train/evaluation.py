@@ -1,6 +1,5 @@
 """How well a model does on what it was not trained on."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -9,6 +8,7 @@ from torch import nn
 
 from danlu import files
 from danlu.data.batch import Batch
+from danlu.train.hardware import give_back_memory, is_out_of_memory
 from danlu.train.objectives import Objective
 
 
@@ -22,7 +22,10 @@ class Batches(Protocol):
 
 
 class Stream(Batches, Protocol):
-    """Batches, some of them made ahead."""
+    """Batches, some of them made ahead.
+
+    Where batches differ in size, the largest come first, so that memory runs out at once or never.
+    """
 
     def stream(self, first: int) -> Iterator[Batch]: ...
 
@@ -34,18 +37,36 @@ class HeldOut:
         """batches: how many to look at, the same ones each time; None: the whole loader."""
         self.objective, self.loader = objective, loader
         self.batches = min(batches or loader.steps_per_epoch, loader.steps_per_epoch)
+        self.rows: int | None = None  # in one forward pass, once memory has run out
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device
-        totals: Counter[str] = Counter()
-        counts: Counter[str] = Counter()
+        totals = dict.fromkeys(self.objective.weights, 0.0)
+        counts = dict.fromkeys(self.objective.weights, 0)
         for step in range(self.batches):
             batch = self.loader.batch(step)
-            counts.update(self.objective.counts(batch))
-            for name, total in self.objective(model, batch.to(device)).items():
-                totals[name] += float(total)  # type: ignore[assignment]
+            for name, total in self._sums(model, batch, device).items():
+                totals[name] += total
+            for name, count in self.objective.counts(batch).items():
+                counts[name] += count
             files.reached("in evaluation")
-        means = {name: totals[name] / counts[name] for name in counts if counts[name]}
+        means = {name: totals[name] / count for name, count in counts.items() if count}
         loss = sum(self.objective.weights[name] * mean for name, mean in means.items())
         return {"loss": loss} | {f"{name}_loss": mean for name, mean in means.items()}
+
+    def _sums(self, model: nn.Module, batch: Batch, device: torch.device) -> dict[str, float]:
+        """Summed losses of a batch; where memory runs out, once more in smaller pieces, now and later."""
+        while True:
+            sums = dict.fromkeys(self.objective.weights, 0.0)
+            rows = min(self.rows or batch.rows, batch.rows)
+            try:
+                for piece in batch.split(rows):
+                    for name, total in self.objective(model, piece.to(device)).items():
+                        sums[name] += float(total)
+                return sums
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or rows == 1:
+                    raise
+            self.rows = (rows + 1) // 2
+            give_back_memory(device)

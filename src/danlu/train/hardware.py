@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from danlu.errors import DanluError
 from danlu.train.settings import Precision
 
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
@@ -43,6 +44,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+@contextmanager
+def naming_memory(where: object) -> Iterator[None]:
+    """Memory that runs out where nothing smaller can be tried is an E1705."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise DanluError("E1705", where=where, found=str(error).partition("\n")[0]) from error
+        raise
 
 
 def give_back_memory(device: torch.device) -> None:

@@ -49,7 +49,8 @@ class Checkpoint:
         if not path.exists():
             return {}
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            # Copies: the library maps the file into memory, and the file may be gone before the tensors are.
+            return {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
 
 
 class Checkpoints:

@@ -51,6 +51,8 @@ class TrainingState:
             self.model, self.optimizer, saved.tensors("optimizer"), saved.state["optimizer"], saved.folder
         )  # fmt: skip
         self.progress = Progress.read(saved.state["progress"])
+        if self.progress.ended != "early":  # more steps may have been asked for
+            self.progress.ended = ""
         self.guard.state = GuardState.read(saved.state["guard"])
         self.best = saved.tensors("best") or None
         if keep_best and self.best is None and self.progress.best_step == self.progress.step > 0:

@@ -1,5 +1,6 @@
 """The training loop: the only one."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,15 @@ from danlu.errors import DanluError
 from danlu.train.evaluation import Stream
 from danlu.train.gradients import Gradients, Measured
 from danlu.train.guard import Guard, Verdict
-from danlu.train.hardware import autocast, compiled, compute_precision, give_back_memory, is_out_of_memory, recomputed
+from danlu.train.hardware import (
+    autocast,
+    compiled,
+    compute_precision,
+    give_back_memory,
+    is_out_of_memory,
+    naming_memory,
+    recomputed,
+)
 from danlu.train.log import Board, Journal, Metrics
 from danlu.train.memory import hold_memory
 from danlu.train.objectives import Objective
@@ -53,7 +62,8 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self.device = torch.device(device)
-        self.model = model.to(self.device)
+        with naming_memory(self.device):
+            self.model = model.to(self.device)
         self.objective, self.loader, self.settings, self.folder = objective, loader, settings, Path(folder)
         self.voice, self.seed, self.evaluate, self.clock = voice, seed, evaluate, clock
         self.precision = compute_precision(settings.precision, self.device)
@@ -89,7 +99,7 @@ class Trainer:
         """Train to the end, to an early stop, or until asked to leave; `progress.ended` says which."""
         self._refuse_without_targets()
         hold_memory()
-        with locked(self.folder), self.leaving:
+        with locked(self.folder), self.leaving, naming_memory(self.device):
             self._resume()
             if self.settings.tensorboard:
                 self.board = Board(self.folder / "tensorboard", self.progress.step)
@@ -224,7 +234,7 @@ class Trainer:
     def _compare(self, loss: float) -> None:
         """Remember the best weights, and for how many evaluations there have been none better."""
         progress = self.progress
-        if progress.best_loss is None or loss < progress.best_loss:
+        if math.isfinite(loss) and (progress.best_loss is None or loss < progress.best_loss):
             progress.best_loss, progress.best_step, progress.waiting = loss, progress.step, 0
             if self.settings.best:
                 self.state.keep_best()
@@ -266,8 +276,6 @@ class Trainer:
             self.journal.note("started")
             return
         self.state.read(saved, keep_best=self.settings.best)
-        if self.progress.ended != "early":
-            self.progress.ended = ""
         self.metrics.take_up(saved.step, saved.state["metrics"])
         self.saver.at(saved.step)
         self.saver.prune()
