@@ -23,12 +23,13 @@ def test_buffers_grow_by_doubling_and_keep_what_they_held() -> None:
 
 
 def test_a_known_capacity_is_allocated_once() -> None:
-    layer = LayerCache()
-    layer.extend(keys(0, 5), keys(0, 5), capacity=200)
+    layer = LayerCache(capacity=200)
+    layer.extend(keys(0, 5), keys(0, 5))
     assert layer.buffers is not None
+    assert layer.buffers[0].shape[2] == 200
     first = layer.buffers[0].data_ptr()
     for step in range(195):
-        layer.extend(keys(5 + step, 1), keys(5 + step, 1), capacity=200)
+        layer.extend(keys(5 + step, 1), keys(5 + step, 1))
     assert layer.buffers[0].data_ptr() == first
 
 

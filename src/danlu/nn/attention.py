@@ -118,6 +118,6 @@ class Attention(nn.Module):
         """(B, T, H * K) -> (B, H, T, K), normalised and turned."""
         split = x.reshape(*x.shape[:-1], heads, self.head_size)
         if norm is not None:
-            split = norm(split).to(x.dtype)
+            split = norm(split)
         split = split.transpose(1, 2)
         return split if turn is None else rotate(split, turn, self.pairs)

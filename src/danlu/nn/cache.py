@@ -13,7 +13,8 @@ SMALLEST = 64
 class LayerCache:
     """Keys and values of one attention layer: (B, H, S, K) each."""
 
-    def __init__(self) -> None:
+    def __init__(self, capacity: int = 0) -> None:
+        self.capacity = capacity
         self.length = 0
         self.buffers: tuple[Tensor, Tensor] | None = None
 
@@ -28,11 +29,11 @@ class LayerCache:
         key, value = self.buffers
         return key[:, :, : self.length], value[:, :, : self.length]
 
-    def extend(self, key: Tensor, value: Tensor, capacity: int = 0) -> tuple[Tensor, Tensor]:
+    def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Append new positions and return all of them."""
         end = self.length + key.shape[2]
         if self.buffers is None or self.buffers[0].shape[2] < end:
-            room = max(SMALLEST, capacity, 2 * end)
+            room = self.capacity if end <= self.capacity else max(SMALLEST, 2 * end)
             grown = tuple(old.new_empty(*old.shape[:2], room, old.shape[3]) for old in (key, value))
             if self.buffers is not None:
                 for new, old in zip(grown, self.read(), strict=True):
@@ -62,12 +63,11 @@ class Cache:
     """
 
     def __init__(self, depth: int, capacity: int = 0) -> None:
-        self.capacity = capacity
         self.length = 0
         self.steps: Tensor | None = None
         self.valid: Tensor | None = None
         self.positions: Tensor | None = None
-        self.attention = [LayerCache() for _ in range(depth)]
+        self.attention = [LayerCache(capacity) for _ in range(depth)]
         self.cross_attention = [LayerCache() for _ in range(depth)]
 
     def next_positions(self) -> Tensor | int:

@@ -48,8 +48,15 @@ class NormConfig(Settings):
 
     def build(self, width: int) -> nn.Module:
         if self.kind == "rms":
-            return nn.RMSNorm(width, self.eps)
+            return RmsNorm(width, self.eps)
         return nn.LayerNorm(width, self.eps, bias=self.bias)
+
+
+class RmsNorm(nn.RMSNorm):
+    """x / sqrt(mean(x^2) + eps) * weight, in the dtype of x: the fused kernels take one dtype only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class Activation(nn.Module):
