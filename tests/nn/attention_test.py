@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from danlu.nn.attention import Attention, AttentionConfig, Visibility, attention_mask
+from danlu.nn.attention import Attention, AttentionConfig
 from danlu.nn.cache import Cache
+from danlu.nn.marks import Marks
 from danlu.nn.mlp import MlpConfig
 from danlu.nn.positions import RelativePositions
 from danlu.nn.transformer import Transformer, TransformerConfig
+from danlu.nn.visibility import ALL, Visibility, attention_mask, memory_view, own_view
 
 
 def seen(mask: Tensor) -> list[str]:
@@ -54,37 +56,37 @@ def test_short_roads_agree_with_masks(causal: bool, positions: RelativePositions
     model = transformer(causal=causal, positions=positions)
     x, order = torch.randn(2, 6, 12), torch.arange(6)[None]
     said = order if causal else torch.zeros_like(order)
-    short = model(x, order)
-    torch.testing.assert_close(model(x, order, steps=said), short)
-    torch.testing.assert_close(model(x, order, valid=torch.ones(2, 6, dtype=torch.bool)), short)
-    torch.testing.assert_close(model(x, order, documents=torch.zeros(2, 6, dtype=torch.long)), short)
+    short = model(x, Marks(order))
+    torch.testing.assert_close(model(x, Marks(order, steps=said)), short)
+    torch.testing.assert_close(model(x, Marks(order, valid=torch.ones(2, 6, dtype=torch.bool))), short)
+    torch.testing.assert_close(model(x, Marks(order, documents=torch.zeros(2, 6, dtype=torch.long))), short)
 
 
 def test_nothing_to_hide_needs_no_mask() -> None:
-    x, order = torch.randn(1, 4, 12), torch.arange(4)[None]
-    decoder, encoder = transformer(causal=True), transformer()
-    assert decoder._view(x, order, None, None, None, None, None) == Visibility(causal=True)
-    assert decoder._view(x, order, None, None, None, 4, None) == Visibility(causal=True)
-    assert encoder._view(x, order, None, None, None, None, None) == Visibility()
-    banded = decoder._view(x, order, None, None, None, 3, None)
-    assert banded.scores is not None
-    assert banded.scores.shape == (1, 1, 4, 4)
+    x, row = torch.randn(1, 4, 12), Marks(torch.arange(4)[None])
+    assert own_view(x, row, row, causal=True) == own_view(x, row, row, causal=True, window=4) == Visibility(causal=True)
+    assert own_view(x, row, row, causal=False) == memory_view(x, None, None, None) == ALL
+    last = Marks(torch.tensor([[3]]))
+    assert own_view(x[:, -1:], last, row, causal=True) == ALL
+    banded = own_view(x, row, row, causal=True, window=3).scores
+    assert banded is not None
+    assert banded.shape == (1, 1, 4, 4)
 
 
 def test_masks_come_in_the_dtype_of_the_products() -> None:
-    x, mask = torch.randn(1, 2, 4), torch.ones(1, 1, 2, 2, dtype=torch.bool)
-    assert Visibility.of(x, mask).scores.dtype == torch.float32  # type: ignore[union-attr]
+    x, valid = torch.randn(1, 2, 4), torch.ones(1, 3, dtype=torch.bool)
+    assert memory_view(x, None, valid, None).scores.dtype == torch.float32  # type: ignore[union-attr]
     with torch.autocast("cpu", torch.bfloat16):
-        assert Visibility.of(x, mask).scores.dtype == torch.bfloat16  # type: ignore[union-attr]
+        assert memory_view(x, None, valid, None).scores.dtype == torch.bfloat16  # type: ignore[union-attr]
 
 
 def test_a_row_of_nothing_but_padding_stays_finite() -> None:
     model = transformer(causal=True)
     x, order = torch.randn(2, 4, 12), torch.arange(4)[None]
     valid = torch.tensor([[True] * 4, [False] * 4])
-    out = model(x, order, valid=valid)
+    out = model(x, Marks(order, valid=valid))
     assert out.isfinite().all()
-    torch.testing.assert_close(out[0], model(x[:1], order)[0])
+    torch.testing.assert_close(out[0], model(x[:1], Marks(order))[0])
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
@@ -99,15 +101,15 @@ def test_grouped_heads_are_repeated_heads(kv_heads: int) -> None:
             state[f"{name}.{part}"] = split.repeat_interleave(4 // kv_heads, 0).flatten(0, 1)
     many.load_state_dict(state)
     x = torch.randn(2, 5, 8)
-    torch.testing.assert_close(few(x, visible=Visibility()), many(x, visible=Visibility()))
+    torch.testing.assert_close(few(x, visible=ALL), many(x, visible=ALL))
 
 
 def test_dropout_of_attention_weights_acts_in_training_only() -> None:
     layer = Attention(8, AttentionConfig(heads=2, dropout=0.5))
     x = torch.randn(1, 6, 8)
-    assert not torch.equal(layer(x, visible=Visibility()), layer(x, visible=Visibility()))
+    assert not torch.equal(layer(x, visible=ALL), layer(x, visible=ALL))
     layer.eval()
-    assert torch.equal(layer(x, visible=Visibility()), layer(x, visible=Visibility()))
+    assert torch.equal(layer(x, visible=ALL), layer(x, visible=ALL))
 
 
 @pytest.mark.parametrize("window", [1, 3, 5])
@@ -115,7 +117,7 @@ def test_a_band_reaches_exactly_as_far_as_it_says(window: int) -> None:
     """The gradient of one layer's output at step i is zero at i - window, and not at i - window + 1."""
     model = transformer(depth=1, causal=True, attention=AttentionConfig(heads=3, windows=(window,)))
     x, at = torch.randn(1, 9, 12, requires_grad=True), 7
-    (model(x, torch.arange(9)[None])[0, at] @ torch.randn(12)).backward()
+    (model(x, Marks(torch.arange(9)[None]))[0, at] @ torch.randn(12)).backward()
     assert x.grad is not None
     reached = x.grad[0].abs().sum(-1) > 0
     assert reached.tolist() == [at - window < step <= at for step in range(9)]
@@ -128,7 +130,7 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
     for recompute in (False, True):
         model.zero_grad()
         torch.manual_seed(3)
-        model(x, order, recompute=recompute).square().sum().backward()
+        model(x, Marks(order), recompute=recompute).square().sum().backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
     for kept, again in zip(*gradients, strict=True):
         assert torch.equal(kept, again)
@@ -137,7 +139,7 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
 def test_a_cache_refuses_packed_documents() -> None:
     x, order = torch.randn(1, 4, 12), torch.arange(4)[None]
     with pytest.raises(ValueError, match="packed"):
-        transformer(causal=True)(x, order, documents=order, cache=Cache(2))
+        transformer(causal=True)(x, Marks(order, documents=order), cache=Cache(2))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from danlu.nn.cache import Cache, LayerCache
+from danlu.nn.marks import Marks
 
 
 def keys(start: int, count: int) -> torch.Tensor:
@@ -40,17 +41,14 @@ def test_an_empty_cache_cannot_be_read() -> None:
 
 def test_marks_appear_when_the_first_token_needs_them() -> None:
     cache = Cache(1)
-    cache.extend(torch.arange(3)[None], None, None)
-    assert cache.valid is None
-    assert cache.steps is None
+    assert cache.extend(Marks(torch.arange(3)[None])).plain
     assert cache.next_positions() == 3
     valid = torch.tensor([[True, False], [True, True]])
-    cache.extend(torch.tensor([[3, 3], [3, 4]]), None, valid)
-    assert cache.valid is not None
-    assert cache.valid.tolist() == [[True] * 4 + [False], [True] * 5]
+    marks = cache.extend(Marks(torch.tensor([[3, 3], [3, 4]]), valid=valid))
+    assert marks.valid is not None
+    assert marks.valid.tolist() == [[True] * 4 + [False], [True] * 5]
     assert torch.equal(cache.next_positions(), torch.tensor([[4], [5]]))  # type: ignore[arg-type]
-    assert cache.positions is not None
-    assert cache.positions.tolist() == [[0, 1, 2, 3, 3], [0, 1, 2, 3, 4]]
+    assert marks.positions.tolist() == [[0, 1, 2, 3, 3], [0, 1, 2, 3, 4]]
 
 
 def test_reorder_copies_rows_and_may_change_their_number() -> None:
@@ -58,18 +56,19 @@ def test_reorder_copies_rows_and_may_change_their_number() -> None:
     rows = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1)
     cache.attention[0].extend(rows, rows)
     cache.cross_attention[0].keep(rows, rows)
-    cache.extend(torch.zeros(1, 1, dtype=torch.long), None, torch.tensor([[True], [False]]))
+    cache.extend(Marks(torch.zeros(1, 1, dtype=torch.long), valid=torch.tensor([[True], [False]])))
     cache.reorder(torch.tensor([1, 1, 0]))
     for layer in (cache.attention[0], cache.cross_attention[0]):
         assert layer.read()[0].flatten().tolist() == [2.0, 2.0, 1.0]
-    assert cache.valid is not None
-    assert cache.valid.tolist() == [[False], [False], [True]]
+    assert cache.marks is not None
+    assert cache.marks.valid is not None
+    assert cache.marks.valid.tolist() == [[False], [False], [True]]
 
 
 def test_rewind_takes_steps_back() -> None:
     cache = Cache(1)
     cache.attention[0].extend(keys(0, 5), keys(0, 5))
-    cache.extend(torch.arange(5)[None], None, None)
+    cache.extend(Marks(torch.arange(5)[None]))
     cache.rewind(2)
     assert cache.length == 2
     assert torch.equal(cache.attention[0].extend(keys(7, 1), keys(7, 1))[0][0, 0, :, 0], torch.tensor([0.0, 1.0, 7.0]))

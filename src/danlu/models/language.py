@@ -9,6 +9,7 @@ from danlu.nn.cache import Cache
 from danlu.nn.embedding import TokenEmbedding, TokenEmbeddingConfig
 from danlu.nn.heads import HeadConfig, LanguageHead
 from danlu.nn.initialize import InitialConfig
+from danlu.nn.marks import Marks
 from danlu.nn.transformer import Transformer, TransformerConfig
 from danlu.settings import Settings
 
@@ -58,7 +59,7 @@ class Tower(nn.Module):
             if cache is not None:
                 positions = positions + cache.next_positions()
         x = self.embedding(tokens, positions, segments)
-        hidden: Tensor = self.transformer(x, positions, steps, valid, documents, cache=cache, **memory)
+        hidden: Tensor = self.transformer(x, Marks(positions, steps, valid, documents), cache=cache, **memory)
         return hidden
 
 

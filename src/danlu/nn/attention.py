@@ -1,11 +1,8 @@
-"""Attention: who may look at whom, and the layer that does the looking.
+"""The layer that does the looking; who may look at whom is said in `visibility`.
 
 Shapes: B batch, T queries, S keys, H heads, K head size, D width.
 """
 
-from dataclasses import dataclass
-
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -13,7 +10,8 @@ from danlu.nn.attend import attend
 from danlu.nn.cache import LayerCache
 from danlu.nn.mlp import NormConfig
 from danlu.nn.positions import Rotation, rotate
-from danlu.nn.precision import compute, compute_dtype
+from danlu.nn.precision import compute
+from danlu.nn.visibility import Visibility
 from danlu.settings import Settings
 
 
@@ -29,52 +27,6 @@ class AttentionConfig(Settings):
     head_norm: NormConfig | None = None  # on each query and key head (Qwen3)
     windows: tuple[int | None, ...] = (None,)  # cycled over layers; GPT-3 alternates (None, 256)
     dropout: float = Field(0.0, ge=0, lt=1)  # on the attention weights
-
-
-def attention_mask(
-    query_steps: Tensor, key_steps: Tensor, key_valid: Tensor | None = None, window: int | None = None,
-    query_documents: Tensor | None = None, key_documents: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """Let a query see the keys of its document whose step is not after its own.
-
-    Equal steps see each other, so `steps` alone says what kind of model it is:
-    0 0 0 0 an encoder, 0 1 2 3 a decoder, 0 0 0 1 2 3 a prefix model. A window w reaches w steps, its own included.
-
-    Queries (B or 1, T), keys (B or 1, S) -> (B or 1, 1, T, S), true where visible.
-    """
-    distance = query_steps[:, :, None] - key_steps[:, None, :]
-    mask = distance >= 0
-    if window is not None:
-        mask = mask & (distance < window)
-    if key_valid is not None:
-        mask = mask & key_valid.bool()[:, None, :]
-    if query_documents is not None and key_documents is not None:
-        mask = mask & (query_documents[:, :, None] == key_documents[:, None, :])
-    return mask[:, None]
-
-
-@dataclass(frozen=True)
-class Visibility:
-    """What attention needs to know of who sees whom, made once a forward and shared by its layers.
-
-    `scores` is added to the scores, (B or 1, 1 or H, T, S) in the dtype of the products; None where nothing hides
-    anything but the future. Hidden means the dtype's lowest number, not minus infinity: a row of padding that sees
-    nothing must not become NaN.
-    """
-
-    scores: Tensor | None = None
-    causal: bool = False  # the short road: later keys are hidden by the kernel itself
-
-    @classmethod
-    def of(cls, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> "Visibility":
-        """From a mask, a bias, both or neither, in the dtype that `x` is multiplied in."""
-        if mask is None:
-            return cls(None if bias is None else compute(bias))
-        dtype = compute_dtype(x)
-        lowest = torch.finfo(dtype).min
-        if bias is not None:
-            return cls(bias.to(dtype).masked_fill(~mask, lowest))
-        return cls(torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, lowest))
 
 
 class Attention(nn.Module):

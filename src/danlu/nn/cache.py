@@ -4,8 +4,9 @@ A cache is handed to a model and changed by it; nothing is kept inside layers. I
 in place, so gradients do not flow through it.
 """
 
-import torch
 from torch import Tensor
+
+from danlu.nn.marks import Marks
 
 SMALLEST = 64
 
@@ -56,61 +57,43 @@ class LayerCache:
 
 
 class Cache:
-    """What a decoder of `depth` layers remembers: keys, values, and what masks and positions are made from.
+    """What a decoder of `depth` layers remembers: keys and values, and the marks of the tokens they are of.
 
-    `steps`, `valid` and `positions` are (B or 1, S); `steps` and `valid` stay None while tokens come in natural order
-    and none is padding. `capacity`: positions to make room for at once, where the final length is known.
+    `capacity`: positions to make room for at once, where the final length is known.
     """
 
     def __init__(self, depth: int, capacity: int = 0) -> None:
-        self.length = 0
-        self.steps: Tensor | None = None
-        self.valid: Tensor | None = None
-        self.positions: Tensor | None = None
+        self.marks: Marks | None = None
         self.attention = [LayerCache(capacity) for _ in range(depth)]
         self.cross_attention = [LayerCache() for _ in range(depth)]
 
+    @property
+    def length(self) -> int:
+        return 0 if self.marks is None else self.marks.count
+
     def next_positions(self) -> Tensor | int:
         """The position after the last valid token: (B, 1), or one number for all rows."""
-        return self.length if self.valid is None else self.valid.sum(1, keepdim=True)
+        if self.marks is None or self.marks.valid is None:
+            return self.length
+        return self.marks.valid.sum(1, keepdim=True)
 
-    def extend(self, positions: Tensor, steps: Tensor | None, valid: Tensor | None) -> None:
-        """Take note of T more tokens: (B or 1, T) each."""
-        new = positions.shape[1]
-        if steps is not None or self.steps is not None:
-            self.steps = _joined(self._natural(self.steps, 0, self.length, positions),
-                                 self._natural(steps, self.length, new, positions))  # fmt: skip
-        if valid is not None or self.valid is not None:
-            rows = max(part.shape[0] for part in (valid, self.valid) if part is not None)
-            ones = torch.ones(rows, 1, dtype=torch.bool, device=positions.device)
-            old_valid = ones.expand(-1, self.length) if self.valid is None else self.valid
-            self.valid = _joined(old_valid, ones.expand(-1, new) if valid is None else valid)
-        self.positions = positions if self.positions is None else _joined(self.positions, positions)
-        self.length += new
+    def extend(self, marks: Marks) -> Marks:
+        """Take note of more tokens; returns the marks of all."""
+        if marks.documents is not None:
+            raise ValueError("packed documents are for training; a cache holds one document a row")
+        self.marks = marks if self.marks is None else self.marks.then(marks)
+        return self.marks
 
     def reorder(self, index: Tensor) -> None:
         """Let row i go on from what row index[i] remembers (beam search); the number of rows may change."""
         for layer in (*self.attention, *self.cross_attention):
             layer.reorder(index)
-        for name in ("steps", "valid", "positions"):
-            mark = getattr(self, name)
-            if mark is not None and mark.shape[0] > 1:
-                setattr(self, name, mark.index_select(0, index))
+        if self.marks is not None:
+            self.marks = self.marks.each(lambda mark: mark if mark.shape[0] == 1 else mark.index_select(0, index))
 
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` positions."""
-        self.length = min(length, self.length)
         for layer in self.attention:
             layer.length = min(length, layer.length)
-        for name in ("steps", "valid", "positions"):
-            mark = getattr(self, name)
-            setattr(self, name, None if mark is None else mark[:, :length])
-
-    @staticmethod
-    def _natural(steps: Tensor | None, start: int, count: int, like: Tensor) -> Tensor:
-        return torch.arange(start, start + count, device=like.device)[None] if steps is None else steps
-
-
-def _joined(old: Tensor, new: Tensor) -> Tensor:
-    rows = max(old.shape[0], new.shape[0])
-    return torch.cat([old.expand(rows, -1), new.expand(rows, -1)], dim=1)
+        if self.marks is not None:
+            self.marks = self.marks.each(lambda mark: mark[:, :length])

@@ -1,23 +1,21 @@
 """A stack of blocks. Encoder, decoder, or prefix model: the steps decide."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from danlu.nn.attention import Attention, AttentionConfig, Visibility, attention_mask
+from danlu.nn.attention import Attention, AttentionConfig
 from danlu.nn.cache import Cache
 from danlu.nn.dropout import Dropout
+from danlu.nn.marks import Marks
 from danlu.nn.mlp import Mlp, MlpConfig, NormConfig
 from danlu.nn.positions import RelativeBias, RelativePositions, RotaryPositions, rotation
 from danlu.nn.precision import compute_dtype
+from danlu.nn.visibility import ALL, Visibility, memory_view, own_view
 from danlu.settings import Settings
 
-Layer = Callable[[Tensor], Tensor]
-ALL = Visibility()
 MAX_WIDTH, MAX_DEPTH = 2**20, 10_000  # beyond these a config is damaged, not large
 
 
@@ -39,6 +37,10 @@ class TransformerConfig(Settings):
     @property
     def head_size(self) -> int:
         return self.attention.head_size or self.width // self.attention.heads
+
+    def window(self, layer: int) -> int | None:
+        """How many steps a layer sees back; None: all."""
+        return self.attention.windows[layer % len(self.attention.windows)]
 
     @model_validator(mode="after")
     def _fits(self) -> "TransformerConfig":
@@ -73,18 +75,18 @@ class Block(nn.Module):
         self, x: Tensor, memory: Tensor | None = None, memory_visible: Visibility = ALL,
         caches: Any = (None, None), **attention: Any,
     ) -> Tensor:  # fmt: skip
-        x = self._add(x, lambda y: self.attention(y, cache=caches[0], **attention), self.attention_norm)
+        x = self._add(x, self.attention_norm, self.attention, cache=caches[0], **attention)
         if memory is not None:
-            cross = lambda y: self.cross_attention(y, memory, visible=memory_visible, cache=caches[1])  # noqa: E731
-            x = self._add(x, cross, self.cross_attention_norm)
-        return self._add(x, self.mlp, self.mlp_norm)
+            cross = {"memory": memory, "visible": memory_visible, "cache": caches[1]}
+            x = self._add(x, self.cross_attention_norm, self.cross_attention, **cross)
+        return self._add(x, self.mlp_norm, self.mlp)
 
-    def _add(self, x: Tensor, layer: Layer, norm: nn.Module) -> Tensor:
+    def _add(self, x: Tensor, norm: nn.Module, layer: nn.Module, **inputs: Any) -> Tensor:
         """x + layer(norm(x)), or norm(x + layer(x)) where the norm comes after."""
         if self.norm_after:
-            after: Tensor = norm(x + self.dropout(layer(x)))
+            after: Tensor = norm(x + self.dropout(layer(x, **inputs)))
             return after
-        before: Tensor = x + self.dropout(layer(norm(x)))
+        before: Tensor = x + self.dropout(layer(norm(x), **inputs))
         return before
 
 
@@ -122,77 +124,38 @@ class Transformer(nn.Module):
             self.relative_bias = RelativeBias(config.positions, config.attention.heads, both_ways=not config.causal)
 
     def forward(
-        self, x: Tensor, positions: Tensor, steps: Tensor | None = None, valid: Tensor | None = None,
-        documents: Tensor | None = None, memory: Tensor | None = None, memory_valid: Tensor | None = None,
+        self, x: Tensor, marks: Marks, memory: Tensor | None = None, memory_valid: Tensor | None = None,
         memory_documents: Tensor | None = None, cache: Cache | None = None, recompute: bool = False,
     ) -> Tensor:  # fmt: skip
-        """x (B, T, D); positions, steps, valid, documents (B or 1, T); memory (B, S, D), its marks (B or 1, S).
+        """x (B, T, D), marks of its tokens; memory (B, S, D), its marks (B or 1, S).
 
-        Where steps, valid or documents are None, tokens come in natural order, none is padding, and all are of one
-        document: the fast kernels then need no mask. recompute: keep only each block's input for the backward pass.
+        recompute: keep only each block's input for the backward pass.
         """
         config = self.config
-        if cache is not None:
-            if documents is not None:
-                raise ValueError("packed documents are for training; a cache holds one document a row")
-            cache.extend(positions, steps, valid)
-        views = {window: self._view(x, positions, steps, valid, documents, window, cache) for window in self._windows}
-        memory_view = _memory_view(x, memory_valid, documents, memory_documents)
+        keys = marks if cache is None else cache.extend(marks)
+        views = self._views(x, marks, keys)
+        memory_visible = memory_view(x, marks.documents, memory_valid, memory_documents)
         turn = None
         if isinstance(config.positions, RotaryPositions):
-            turn = rotation(positions, config.positions, config.head_size, compute_dtype(x))
+            turn = rotation(marks.positions, config.positions, config.head_size, compute_dtype(x))
         for index, block in enumerate(self.blocks):
             caches = (cache.attention[index], cache.cross_attention[index]) if cache else (None, None)
-            visible = views[config.attention.windows[index % len(config.attention.windows)]]
+            visible = views[config.window(index)]
             inputs: dict[str, Any] = {"visible": visible, "turn": turn, "caches": caches}
             if recompute and self.training:
-                x = checkpoint(block, x, memory, memory_view, use_reentrant=False, **inputs)
+                x = checkpoint(block, x, memory, memory_visible, use_reentrant=False, **inputs)
             else:
-                x = block(x, memory, memory_view, **inputs)
+                x = block(x, memory, memory_visible, **inputs)
         if self.norm is not None:
             x = self.norm(x)
         out: Tensor = self.dropout(x)
         return out
 
-    @property
-    def _windows(self) -> list[int | None]:
-        """The distinct windows of the layers there are."""
-        return list(dict.fromkeys(self.config.attention.windows[: self.config.depth]))
-
-    def _view(
-        self, x: Tensor, positions: Tensor, steps: Tensor | None, valid: Tensor | None, documents: Tensor | None,
-        window: int | None, cache: Cache | None,
-    ) -> Visibility:  # fmt: skip
-        """Who sees whom in layers of this window: by the kernel's own causality where that is all there is to say."""
-        count = x.shape[1]
-        total, key_positions = count, positions
-        key_steps, key_valid = steps, valid
-        if cache is not None and cache.positions is not None:
-            total, key_positions = cache.length, cache.positions
-            key_steps, key_valid = cache.steps, cache.valid
-        bias = self.relative_bias(positions, key_positions) if self.relative_bias else None
-        plain = key_steps is None and key_valid is None and documents is None and (window is None or window >= total)
-        if plain and (not self.config.causal or count == 1):
-            return Visibility.of(x, None, bias)
-        if plain and bias is None and count == total:
-            return Visibility(causal=True)
-        if key_steps is None:
-            order = torch.arange(total, device=x.device)[None]
-            key_steps = order if self.config.causal else torch.zeros_like(order)
-        query_steps = key_steps[:, total - count :]
-        mask = attention_mask(query_steps, key_steps, key_valid, window, documents, documents)
-        return Visibility.of(x, mask, bias)
-
-
-def _memory_view(
-    x: Tensor, memory_valid: Tensor | None, documents: Tensor | None, memory_documents: Tensor | None
-) -> Visibility:
-    """A memory is seen whole, but for its padding and other documents' parts."""
-    if memory_valid is None and (documents is None or memory_documents is None):
-        return ALL
-    marks = next(mark for mark in (memory_valid, memory_documents) if mark is not None)
-    now, then = torch.zeros(1, x.shape[1], device=x.device), torch.zeros(1, marks.shape[1], device=x.device)
-    return Visibility.of(x, attention_mask(now, then, memory_valid, None, documents, memory_documents))
+    def _views(self, x: Tensor, queries: Marks, keys: Marks) -> dict[int | None, Visibility]:
+        """What layers of each window see."""
+        bias = self.relative_bias(queries.positions, keys.positions) if self.relative_bias else None
+        windows = {self.config.window(index) for index in range(self.config.depth)}
+        return {window: own_view(x, queries, keys, self.config.causal, window, bias) for window in windows}
 
 
 def _pairs(config: TransformerConfig) -> str:

@@ -1,0 +1,51 @@
+"""What is known of each token of a row beside what it says: where it stands, and who it belongs with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Each (B or 1, T). Where steps, valid or documents are None, tokens come in natural order, none is padding, and
+    all are of one document: the fast kernels then need no mask."""
+
+    positions: Tensor
+    steps: Tensor | None = None
+    valid: Tensor | None = None
+    documents: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        return self.positions.shape[1]
+
+    @property
+    def plain(self) -> bool:
+        return self.steps is None and self.valid is None and self.documents is None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Marks":
+        """The same change made to every mark there is."""
+        optional = (self.steps, self.valid, self.documents)
+        return Marks(change(self.positions), *(None if mark is None else change(mark) for mark in optional))
+
+    def then(self, more: "Marks") -> "Marks":
+        """These tokens followed by more of the same rows and the same document."""
+        return Marks(
+            _joined(self.positions, more.positions),
+            None if self.steps is more.steps is None else _joined(self._steps(0), more._steps(self.count)),
+            None if self.valid is more.valid is None else _joined(self._valid(), more._valid()),
+        )
+
+    def _steps(self, start: int) -> Tensor:
+        natural = torch.arange(start, start + self.count, device=self.positions.device)
+        return natural[None] if self.steps is None else self.steps
+
+    def _valid(self) -> Tensor:
+        return torch.ones_like(self.positions, dtype=torch.bool) if self.valid is None else self.valid
+
+
+def _joined(old: Tensor, new: Tensor) -> Tensor:
+    rows = max(old.shape[0], new.shape[0])
+    return torch.cat([old.expand(rows, -1), new.expand(rows, -1)], dim=1)
