@@ -1,5 +1,6 @@
 """Every setting of training is seen to act."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,13 @@ def test_tensorboard(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
     assert events.Scalars("evaluation/loss")[0].value == 1.5
     assert not (tmp_path / "none" / "tensorboard").exists()
+
+
+def test_tensorboard_is_missed_only_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    trainer(tmp_path, steps=2).run()
+    with pytest.raises(DanluError, match="E1504"):
+        trainer(tmp_path, steps=2, tensorboard=True).run()
 
 
 def test_batch_is_for_whoever_makes_the_loader() -> None:
