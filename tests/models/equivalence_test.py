@@ -121,18 +121,6 @@ def test_packed_and_padded_is_separate(name: str) -> None:
     close(packed[:, 3:6], model(row[:, 3:6]))
 
 
-@pytest.mark.parametrize("name", ONE_TOWER)
-def test_recomputed_is_kept(name: str) -> None:
-    model = language(name).requires_grad_(True).train()
-    gradients = []
-    for recompute in (False, True):
-        model.zero_grad()
-        torch.manual_seed(0)
-        model.hidden(tokens(2, 6), recompute=recompute).square().sum().backward()
-        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-    assert all(torch.equal(kept, again) for kept, again in zip(*gradients, strict=True))
-
-
 def test_a_prefix_sees_itself_both_ways() -> None:
     model, text = language("llama"), tokens(1, 6)
     steps = torch.tensor([[0, 0, 0, 1, 2, 3]])

@@ -33,7 +33,9 @@ def test_no_tokens_gives_zero_gradients() -> None:
     features, weight = torch.randn(0, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
     loss = head_loss(features, weight, None, torch.zeros(0, dtype=torch.long))
     loss.backward()
-    assert loss.item() == 0 and weight.grad is not None and not weight.grad.any()
+    assert loss.item() == 0
+    assert weight.grad is not None
+    assert not weight.grad.any()
 
 
 def test_hopeless_token_has_a_finite_loss() -> None:
@@ -54,6 +56,7 @@ def test_bfloat16_under_autocast_is_near_and_never_holds_all_logits() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         rough = head_loss(features, weight, None, targets)
     rough_grad = torch.autograd.grad(rough, weight)[0]
-    assert rough.dtype == torch.float32 and rough_grad.dtype == torch.float32
+    assert rough.dtype == torch.float32
+    assert rough_grad.dtype == torch.float32
     assert abs(rough.item() / exact.item() - 1) < 1e-2
     assert (rough_grad - exact_grad).norm() / exact_grad.norm() < 2e-2

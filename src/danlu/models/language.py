@@ -93,18 +93,15 @@ class LanguageModel(nn.Module):
     def hidden(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
         documents: Tensor | None = None, positions: Tensor | None = None, cache: Cache | None = None,
-        recompute: bool = False,
     ) -> Tensor:  # fmt: skip
         """What the head reads: (B, T, D).
 
         tokens (B, T). valid (B, T): false for padding. segments (B, T): 0 or 1, BERT's two sentences. steps (B, T):
         who sees whom, see `attention_mask`; None: a decoder's 0 1 2 or an encoder's 0 0 0. documents (B, T): tokens of
         different documents do not see each other. positions (B or 1, T): counted where not given. cache: of the tokens
-        before. recompute: activations are worked out again in the backward pass rather than kept.
+        before.
         """
-        hidden: Tensor = self.tower(
-            tokens, valid, segments, steps, documents, positions, cache=cache, recompute=recompute
-        )
+        hidden: Tensor = self.tower(tokens, valid, segments, steps, documents, positions, cache=cache)
         return hidden
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None, **inputs: Any) -> Tensor:

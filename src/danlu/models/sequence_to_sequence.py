@@ -48,32 +48,30 @@ class SequenceToSequence(nn.Module):
         self.head = LanguageHead(config.decoder.width, self.decoder.embedding, config.head)
 
     def encode(
-        self, source: Tensor, source_valid: Tensor | None = None, source_documents: Tensor | None = None,
-        recompute: bool = False,
-    ) -> Tensor:  # fmt: skip
+        self, source: Tensor, source_valid: Tensor | None = None, source_documents: Tensor | None = None
+    ) -> Tensor:
         """What the decoder reads: (B, S, D)."""
-        memory: Tensor = self.encoder(source, source_valid, documents=source_documents, recompute=recompute)
+        memory: Tensor = self.encoder(source, source_valid, documents=source_documents)
         return memory
 
     def hidden(
         self, source: Tensor | None, target: Tensor, source_valid: Tensor | None = None,
         target_valid: Tensor | None = None, source_documents: Tensor | None = None,
         target_documents: Tensor | None = None, memory: Tensor | None = None, cache: Cache | None = None,
-        recompute: bool = False,
     ) -> Tensor:  # fmt: skip
         """What the head reads: (B, T, D).
 
         source (B, S); it may be None where memory (B, S, D), an earlier `encode` of it, is given. *_valid: false for
         padding. *_documents: several pairs packed in a row, which do not see each other. cache: of the target's tokens
-        before. recompute: activations are worked out again in the backward pass rather than kept.
+        before.
         """
         if memory is None:
             if source is None:
                 raise ValueError("give source or memory")
-            memory = self.encode(source, source_valid, source_documents, recompute)
+            memory = self.encode(source, source_valid, source_documents)
         hidden: Tensor = self.decoder(
             target, target_valid, documents=target_documents, cache=cache, memory=memory, memory_valid=source_valid,
-            memory_documents=source_documents, recompute=recompute,
+            memory_documents=source_documents,
         )  # fmt: skip
         return hidden
 

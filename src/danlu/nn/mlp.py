@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from danlu.nn.dropout import Dropout
+from danlu.nn.norms import RmsNorm
 from danlu.nn.precision import compute
 from danlu.settings import Settings
 
@@ -50,13 +51,6 @@ class NormConfig(Settings):
         if self.kind == "rms":
             return RmsNorm(width, self.eps)
         return nn.LayerNorm(width, self.eps, bias=self.bias)
-
-
-class RmsNorm(nn.RMSNorm):
-    """x / sqrt(mean(x^2) + eps) * weight, in the dtype of x: the fused kernels take one dtype only."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class Activation(nn.Module):

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from danlu.nn.attention import Attention, AttentionConfig
 from danlu.nn.cache import Cache
@@ -125,12 +124,9 @@ class Transformer(nn.Module):
 
     def forward(
         self, x: Tensor, marks: Marks, memory: Tensor | None = None, memory_valid: Tensor | None = None,
-        memory_documents: Tensor | None = None, cache: Cache | None = None, recompute: bool = False,
+        memory_documents: Tensor | None = None, cache: Cache | None = None,
     ) -> Tensor:  # fmt: skip
-        """x (B, T, D), marks of its tokens; memory (B, S, D), its marks (B or 1, S).
-
-        recompute: keep only each block's input for the backward pass.
-        """
+        """x (B, T, D), marks of its tokens; memory (B, S, D), its marks (B or 1, S)."""
         config = self.config
         keys = marks if cache is None else cache.extend(marks)
         views = self._views(x, marks, keys)
@@ -141,11 +137,7 @@ class Transformer(nn.Module):
         for index, block in enumerate(self.blocks):
             caches = (cache.attention[index], cache.cross_attention[index]) if cache else (None, None)
             visible = views[config.window(index)]
-            inputs: dict[str, Any] = {"visible": visible, "turn": turn, "caches": caches}
-            if recompute and self.training:
-                x = checkpoint(block, x, memory, memory_visible, use_reentrant=False, **inputs)
-            else:
-                x = block(x, memory, memory_visible, **inputs)
+            x = block(x, memory, memory_visible, visible=visible, turn=turn, caches=caches)
         if self.norm is not None:
             x = self.norm(x)
         out: Tensor = self.dropout(x)
