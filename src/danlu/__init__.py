@@ -22,11 +22,11 @@ __all__ = ["call", "load", "pretrain", "resume"]
 Where = str | PathLike[str]
 
 
-def pretrain(start: Where, data: Where | Sequence[Where], *, quiet: bool = False, **settings: Any) -> "Run":
+def pretrain(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = False, **settings: Any) -> "Run":
     """Train a model from nothing (`gpt-mini`), or a folder, run or hub name further; the finished run.
 
-    settings: groups as mappings, `train={"steps": 500}`, or dotted names, `**{"train.steps": 500}`; `output=` is the
-    run's folder. Errors are DanluError, all of them together before anything loads.
+    settings: groups as mappings, `train={"steps": 500}, data={"length": 128}`, or dotted names, `**{"train.steps": 500}`;
+    `output=` is the run's folder. Errors are DanluError, all of them together before anything loads.
     """
     words = [data] if isinstance(data, (str, PathLike)) else list(data)
     return _run(call("pretrain", start, *words, quiet=quiet, **settings))
@@ -47,7 +47,7 @@ def load(where: Where, device: str = "auto", dtype: str | None = None) -> "Engin
     return load_engine(fspath(where), device, dtype)
 
 
-def call(verb: str, *words: Where, quiet: bool = False, **settings: Any) -> "Answer":
+def call(verb: str, /, *words: Where, quiet: bool = False, **settings: Any) -> "Answer":
     """Any verb, as the command would do it: `call("evaluate", run, "test.txt").metrics`, `call("data", "check", file)`.
 
     (Verbs and rooms of the package share names, so `danlu.evaluate` is the room.) E1001 for a verb that is none.

@@ -87,7 +87,8 @@ def test_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["explain", "E1101", "more"], "E1002"), (["explain", "E0000"], "E1004"), (["schema"], "E1005"),
         (["schema", "chatt"], "E1006"), (["explain", "sead=3"], "E1101"), (["explain", "seed=x"], "E1102"),
-        (["explain", "--=3"], "E1105"), (["explain", "seed=1", "data_seed=2"], "E1106"), (["explain", "lang=fr"], "E1102"),
+        (["explain", "--=3"], "E1105"), (["explain", "seed=1", "data_seed=2"], "E1106"),
+        (["explain", "lang=fr"], "E1102"),
     ],
 )  # fmt: skip
 def test_mistakes_are_numbered(words: list[str], code: str, capsys: pytest.CaptureFixture[str]) -> None:

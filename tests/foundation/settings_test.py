@@ -111,7 +111,8 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        ({"train": {"lr": "fast"}}, "a number"), ({"train": {"lr": 0}}, "more than 0"), ({"seed": True}, "whole number"),
+        ({"train": {"lr": "fast"}}, "a number"), ({"train": {"lr": 0}}, "more than 0"),
+        ({"seed": True}, "whole number"),
         ({"train": {"lr": float("nan")}}, "finite"), ({"train": {"schedule": "up"}}, "'cosine' or 'wsd'"),
         ({"train": {"vocabulary": "some"}}, "a whole number or 'auto'"), ({"train": {"steps": 0}}, "at least 1"),
         ({"quick": 7}, "true or false"), ({"train": 3}, "a group of settings"), ({"output": [1]}, "text"),
@@ -152,7 +153,8 @@ def test_yaml_reads_back_as_written() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[1, 2]", "just text", "a: 1\na: 2", "a: &x 1\nb: *x", "a: {b: ]", "!!python/object:os.system {}", "\x00", "1: 2",
+        "[1, 2]", "just text", "a: 1\na: 2", "a: &x 1\nb: *x", "a: {b: ]", "!!python/object:os.system {}", "\x00",
+        "1: 2",
         "? [1]\n: 2", "a: " + "[" * 40 + "]" * 40, "{" * 9_000, "a: !!binary x", "%YAML 9.9\n---\na: 1", "\t",
         "a: 1\n---\nb: 2",
     ],

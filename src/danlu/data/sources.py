@@ -21,7 +21,8 @@ Format = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
 
 
 def _several(value: Any) -> Any:
-    return [str(each) for each in ([value] if isinstance(value, (str, Path)) else value or ())]
+    listed = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    return [str(each) if isinstance(each, (str, Path, int, float)) else each for each in listed]
 
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(_several)]

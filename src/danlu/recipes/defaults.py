@@ -15,7 +15,7 @@ from danlu.data.sources import Source
 from danlu.models.build import ModelConfig, build, parameters
 from danlu.models.families import Family
 from danlu.settings import Data, merge
-from danlu.train.optimizers import suggested_rate
+from danlu.train.optimizers import OptimizerName, suggested_rate
 from danlu.voice import Voice
 
 BYTES_A_TOKEN = 3.5  # of a vocabulary learnt on the text itself, English or Chinese
@@ -27,6 +27,7 @@ TOKENS_A_PARAMETER = 20
 STEPS = 600  # a run is about so many updates long, within the limits of a batch
 BATCH_TOKENS = (1024, 1 << 19)
 MICRO_TOKENS = 1 << 14  # in one forward pass
+FRESH_OPTIMIZER: OptimizerName = "muon"  # learns more in the same few steps, GPT and BERT alike: docs/log.md
 FURTHER = 0.3  # of a fresh model's learning rate, for one that has learnt already
 
 
@@ -53,8 +54,9 @@ def inferred(family: Family, size: str, config: ModelConfig, text: Amount, given
     """Settings for everything that was not given: `data.length` and `train.*`."""
     train = given.get("train") or {}
     length = (given.get("data") or {}).get("length") or fitting_length(config, text)
-    rate = suggested_rate(train.get("optimizer", "adamw"), width(config)) * (1 if fresh else FURTHER)
-    found: Data = {"data": {"length": length}, "train": {"lr": float(f"{rate:.2g}")}}
+    optimizer = train.get("optimizer", FRESH_OPTIMIZER if fresh else "adamw")
+    rate = suggested_rate(optimizer, width(config)) * (1 if fresh else FURTHER)
+    found: Data = {"data": {"length": length}, "train": {"lr": float(f"{rate:.2g}"), "optimizer": optimizer}}
     tokens = tokens_to_see(family, size, config, text, fresh)
     if not train.get("batch"):
         low, high = BATCH_TOKENS
@@ -106,10 +108,10 @@ def say(voice: Voice, name: str, config: ModelConfig, text: Amount, settings: Da
         f"{name}: about {weights} parameters; {size} of text in {text.files} file(s), about {text.tokens:,} tokens",
         f"{name}：约 {weights} 参数；{text.files} 个文件共 {size} 文本，约 {text.tokens:,} 个词元",
     )
-    steps = train.get("steps")
+    steps, how = train.get("steps"), f"{train['optimizer']}, lr {train['lr']:g}"
     if steps:
         passes = f"{steps * portion * train.get('accumulate', 1) / text.tokens:,.1f}"
         voice.say(
-            f"{steps:,} steps of {rows} rows of {length} tokens: {passes} times through the text; lr {train['lr']:g}",
-            f"{steps:,} 步，每步 {rows} 行、每行 {length} 个词元：约通读 {passes} 遍；学习率 {train['lr']:g}",
+            f"{steps:,} steps of {rows} rows of {length} tokens: {passes} times through the text; {how}",
+            f"{steps:,} 步，每步 {rows} 行、每行 {length} 个词元：约通读 {passes} 遍；{how}",
         )

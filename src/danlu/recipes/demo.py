@@ -129,10 +129,8 @@ def show(gpt: Run, bert: Run, voice: Voice) -> None:
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
     """A curve in one line of text."""
-    parts = [
-        values[at * len(values) // width : (at + 1) * len(values) // width] or [values[0]]
-        for at in range(min(width, len(values)))
-    ]
+    count = min(width, len(values))
+    parts = [values[at * len(values) // count : (at + 1) * len(values) // count] for at in range(count)]
     means = [sum(part) / len(part) for part in parts]
     low, span = min(means), max(means) - min(means) or 1.0
     return "".join(BLOCKS[min(int((mean - low) / span * len(BLOCKS)), len(BLOCKS) - 1)] for mean in means)

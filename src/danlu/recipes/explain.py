@@ -13,7 +13,7 @@ from danlu.settings import schema as json_schema
 SETTINGS = {
     "pretrain": ("danlu.recipes.stages", "Pretrain"),
     "evaluate": ("danlu.recipes.evaluate", "Evaluate"),
-    "chat": ("danlu.recipes.chat", "Chat"),
+    "chat": ("danlu.recipes.chat", "ChatVerb"),
     "data": ("danlu.recipes.data", "Data"),
     "tokenizer": ("danlu.recipes.tokenizer", "TokenizerVerb"),
     "estimate": ("danlu.recipes.estimate", "Estimate"),

@@ -15,7 +15,7 @@ from danlu.recipes.machine import size_in_words, total_memory
 from danlu.recipes.runs import CONFIG, Run, folder_problems, is_run, new_run, next_free
 from danlu.recipes.stages import Pretrain
 from danlu.recipes.start import Start, find_device, find_start
-from danlu.settings import Data, build, merge, read_yaml
+from danlu.settings import ALIASES, Data, build, canonical, merge, read_yaml
 
 OBJECTIVES = {"masked": "mask", "causal": "shift"}
 T = TypeVar("T")
@@ -42,13 +42,22 @@ def plan(call: Call) -> Plan:
     source = "command line"
     if place and place.suffix in (".yaml", ".yml"):
         source = str(place)
-        written = read_yaml(place)
+        written = _ours(read_yaml(place), call)
         if is_run(place.parent) and place.name == CONFIG and "output" not in given:
             given = given | {"output": str(next_free(place.parent).path)}
         given = merge(written, given)
     elif start:
         given = {"start": start} | given
     return _fresh_plan(given, source)
+
+
+def _ours(written: Data, call: Call) -> Data:
+    """A settings file under our names, the others echoed."""
+    for name in written.keys() & ALIASES.keys():
+        call.voice.say(f"{name} is called {ALIASES[name]} here", f"{name} 在这里称为 {ALIASES[name]}")
+    ours, problems = canonical(written)
+    raise_all(problems)
+    return ours
 
 
 def _going_on(run: Run, call: Call) -> Plan:
