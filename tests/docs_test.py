@@ -3,9 +3,9 @@
 `python tests/docs_test.py write` brings the tables of docs/*/settings.md and docs/*/errors.md up to date.
 
 Every ```bash and ```python block of a page runs, one page in one shell and one folder, with the sample files that
-`sample_files` makes. What takes minutes is made short by the table CHEAPER, and by that alone. ```console blocks are for
-the eye: they show output, fail on purpose, or take too long. The Chinese page has the same commands as the English one,
-so that only the English one is run.
+`sample_files` makes. What takes minutes is made short by the table CHEAPER, and by that alone. ```console blocks are
+for the eye: they show output, fail on purpose, or take too long. The Chinese page has the same commands as the English
+one, so that only the English one is run.
 """
 
 import itertools
@@ -15,19 +15,28 @@ import re
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
+from danlu.checkpoint import Checkpoint
 from danlu.cli import VERBS, main
 from danlu.errors import catalogue
+from danlu.models.build import build
+from danlu.models.families import fresh
 from danlu.recipes.explain import SETTINGS, settings_of
 from danlu.settings import Settings
+from danlu.text.training import TokenizerSettings, train_tokenizer
+from danlu.voice import Voice
 
+QUIET = Voice(quiet=True)
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAIRS = {"README": (ROOT / "README.md", ROOT / "README.zh-CN.md")} | {
@@ -38,9 +47,10 @@ PAGES = [page for pair in PAIRS.values() for page in pair] + sorted(DOCS.glob("*
 # What a page says -> what the test runs: tiny models, two steps, eight tokens.
 CHEAPER = (
     (r"-(mini|small)\b", "-tiny"),
-    (r"train\.(steps|epochs|minutes)=[\d.]+", "train.steps=2"),
+    (r"train\.(steps|epochs|minutes)[= ][\d.]+", "train.steps=2"),
     (r'"steps": \d+', '"steps": 2'),
-    (r"^(danlu pretrain (?!runs/\S+$)(?:(?!train\.steps).)+)$", r"\1 train.steps=2"),
+    (r"^(danlu pretrain (?!runs/\S+$|--help)(?:(?!train\.steps).)+)$", r"\1 train.steps=2"),
+    (r"^((?:cat .+)?danlu pretrain .*train\.steps=2.*)$", r"\1 samples.tokens=4"),
     (r"builtin:english\b", "my.txt"),
     (r"\btokens=\d+", "tokens=8"),
     (r"max_new_tokens=\d+", "max_new_tokens=8"),
@@ -76,6 +86,7 @@ def script(page: Path) -> str:
     """A page's blocks as one shell script, made short."""
     parts = []
     for language, text in blocks(page.read_text(encoding="utf8")):
+        text = re.sub(r"^(danlu .*?) +# .*$", r"\1", text, flags=re.MULTILINE)
         for pattern, instead in CHEAPER:
             text = re.sub(pattern, instead, text, flags=re.MULTILINE)
         if language == "bash":
@@ -96,6 +107,8 @@ def test_every_command_of_a_page_runs(name: str, workplace: Path, danlu: dict[st
     folder = workplace / name
     folder.mkdir()
     sample_files(folder)
+    if name == "convert":
+        old_model(folder / "old-model")
     text = "set -eux -o pipefail\n" + script(PAIRS[name][0])
     done = subprocess.run(
         ["bash"], input=text, cwd=folder, env=danlu, capture_output=True, text=True, timeout=90, check=False
@@ -120,7 +133,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         path, _, anchor = target.partition("#")
         place = (page.parent / path).resolve() if path else page
         assert place.exists(), target
-        assert not anchor or anchor in {slug(title) for _, title in headings(place)}, target
+        assert not anchor or anchor in anchors(place), target
 
 
 def test_every_verb_has_its_page() -> None:
@@ -135,14 +148,27 @@ def test_this_test_can_fail(workplace: Path, danlu: dict[str, str]) -> None:
     assert b"E1001" in done.stderr
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_are_named_exist(page: Path) -> None:
+    places = (ROOT, ROOT / "src/danlu")
+    for name in re.findall(r"`((?:[a-z_]+/)*[a-z_]+\.py|tests/[a-z]+)`", page.read_text(encoding="utf8")):
+        assert any((place / name).exists() for place in places), name
+
+
 def headings(page: Path) -> list[tuple[int, str]]:
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf8"), flags=re.MULTILINE | re.DOTALL)
     return [(len(marks), title) for marks, title in re.findall(r"^(#+) (.+)$", text, re.MULTILINE)]
 
 
-def slug(title: str) -> str:
-    """The anchor of a heading, as GitHub makes it."""
-    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+def anchors(page: Path) -> set[str]:
+    """The anchors of headings as GitHub makes them; one that comes again is numbered."""
+    found: Counter[str] = Counter()
+    names = set()
+    for _, title in headings(page):
+        name = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        names.add(f"{name}-{found[name]}" if found[name] else name)
+        found[name] += 1
+    return names
 
 
 # Tables are the code's
@@ -240,9 +266,9 @@ def errors_written(table: Table, old: str) -> str:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_tables_are_the_codes(language: str) -> None:
-    for page, fresh in refreshed(language):
+    for page, made in refreshed(language):
         text = page.read_text(encoding="utf8")
-        assert text == fresh, f"{page.name} is stale; run: python tests/docs_test.py write"
+        assert text == made, f"{page.name} is stale; run: python tests/docs_test.py write"
         assert "| ? |" not in text, f"{page.name}: a setting has no explanation"
 
 
@@ -284,6 +310,17 @@ def sample_files(folder: Path) -> None:
     (folder / "pairs.jsonl").write_text(lines, encoding="utf8")
 
 
+def old_model(folder: Path) -> None:
+    """A folder as it was published before safetensors: weights in a pickle."""
+    family, config = fresh("bert-tiny", 300)
+    texts = iter([(DOCS / "en/start.md").read_text(encoding="utf8")])
+    tokenizer = train_tokenizer(texts, TokenizerSettings(kind="wordpiece", vocabulary=300), family.specials, QUIET)
+    Checkpoint(family, config, build(config, "cpu", 0), tokenizer).save(folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    for name in ("model.safetensors", "danlu.json", "golden.json", "golden.safetensors"):
+        (folder / name).unlink()
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("docs")
@@ -308,7 +345,8 @@ def danlu(workplace: Path) -> Iterator[dict[str, str]]:
         [sys.executable, __file__, "serve", address], env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
-        assert server.stdout and server.stdout.readline() == "ready\n"
+        assert server.stdout
+        assert server.stdout.readline() == "ready\n"
         yield environment
     finally:
         server.kill()
@@ -328,8 +366,8 @@ sys.exit(answer[0] if answer else 1)
 
 def serve(address: str) -> None:
     """Answer each call in a forked process that has everything imported already."""
-    for verb in VERBS:
-        import_module(verb.module)
+    for module in (*(verb.module for verb in VERBS), "torch._dynamo"):  # what torch itself imports late
+        import_module(module)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
