@@ -33,7 +33,7 @@ def test_fragments_are_framed_and_complete(length: int, longest: int) -> None:
     given = documents(1, 60, longest)
     rows = Rows(Corpus.of(given), length, BERT)
     text: list[int] = []
-    for tokens, owners, valid in zip(*rows.take(np.arange(len(rows))), strict=True):
+    for tokens, owners, valid in zip(*rows.take(np.arange(len(rows)))[:3], strict=True):
         assert np.array_equal(valid, owners != PADDING)
         for owner in range(owners.max() + 1):
             fragment = tokens[owners == owner].tolist()
@@ -69,7 +69,7 @@ def test_random_access(frame: Frame) -> None:
     rows = Rows(Corpus.of(documents(3, 50, 40)), 24, frame)
     whole = rows.take(np.arange(len(rows)))
     chosen = np.random.default_rng(0).permutation(len(rows))
-    for all_rows, some in zip(whole, rows.take(chosen), strict=True):
+    for all_rows, some in zip(whole[:3], rows.take(chosen)[:3], strict=True):
         assert np.array_equal(all_rows[chosen], some)
 
 

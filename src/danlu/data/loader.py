@@ -14,8 +14,8 @@ import numpy as np
 
 from danlu.data.batch import Batch
 from danlu.data.corpus import Numbers
-from danlu.data.corrupt import Chance, Corrupt
-from danlu.data.order import permuted
+from danlu.data.corruption import Corrupt
+from danlu.data.order import Chance, permuted
 from danlu.data.packing import Rows
 from danlu.errors import DanluError
 
@@ -52,7 +52,8 @@ class Loader:
     def batch(self, step: int) -> Batch:
         """The same for ever, whatever was asked before."""
         epochs, rows = self.samples(step)
-        return self.corruption(self.rows.take(rows), Chance(self.seed, epochs, rows))
+        chance = Chance(self.seed, epochs, rows)
+        return self.corruption(self.rows.take(rows, chance), chance)
 
     def stream(self, first: int = 0, last: int | None = None, ahead: int = 2) -> Iterator[Batch]:
         """Batches `first` up to, not including, `last` (without end where there is none), made `ahead` in a thread."""

@@ -4,6 +4,8 @@ A killed run goes on with the same bits because nothing here remembers anything;
 machines cannot change what a sample looks like.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -37,6 +39,19 @@ def uniforms(seed: int, epochs: ArrayLike, samples: ArrayLike, width: int, strea
     rows = key(seed, stream, epochs, samples)
     steps = np.arange(1, width + 1, dtype=np.uint64) * GAMMA
     return (mixed(rows[:, None] + steps) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+@dataclass(frozen=True)
+class Chance:
+    """The randomness of a batch: row b belongs to (seed, epochs[b], samples[b])."""
+
+    seed: int
+    epochs: NDArray[np.int64]
+    samples: NDArray[np.int64]
+
+    def draw(self, width: int, stream: int) -> NDArray[np.float64]:
+        """Numbers in [0, 1), (B, width)."""
+        return uniforms(self.seed, self.epochs, self.samples, width, stream)
 
 
 def permuted(seed: int, epochs: ArrayLike, index: ArrayLike, n: int) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from danlu.data.corpus import Corpus, Numbers
+from danlu.data.order import Chance
 from danlu.errors import DanluError
 
 PADDING = -1  # the document number of a place that holds no text
@@ -67,6 +68,8 @@ class Packed(NamedTuple):
     tokens: Numbers
     documents: Numbers  # 0, 1, … within a row; PADDING where there is none
     valid: NDArray[np.bool_]
+    segments: Numbers | None = None  # 0 and 1, of rows that hold pairs
+    pairs: Numbers | None = None  # what should be answered about them
 
 
 class _Fragments(NamedTuple):
@@ -101,8 +104,8 @@ class Rows:
     def __len__(self) -> int:
         return self.count
 
-    def take(self, indices: ArrayLike) -> Packed:
-        """The rows of these numbers, (B, length + ahead)."""
+    def take(self, indices: ArrayLike, chance: Chance | None = None) -> Packed:
+        """The rows of these numbers, (B, length + ahead). Chance has no part in it but where pairs are made."""
         rows = np.atleast_1d(np.asarray(indices, np.int64))
         shape = (len(rows), self.length + self.ahead)
         tokens = np.full(shape, self.frame.padding, np.int64)
