@@ -50,7 +50,7 @@ CHEAPER = (
     (r"train\.(steps|epochs|minutes)[= ][\d.]+", "train.steps=2"),
     (r'"steps": \d+', '"steps": 2'),
     (r"^(danlu pretrain (?!runs/\S+$|--help)(?:(?!train\.steps).)+)$", r"\1 train.steps=2"),
-    (r"^((?:cat .+)?danlu pretrain .*train\.steps=2.*)$", r"\1 samples.tokens=4"),
+    (r"^(danlu pretrain .*train\.steps=2.*)$", r"\1 samples.tokens=4"),
     (r"builtin:english\b", "my.txt"),
     (r"\btokens=\d+", "tokens=8"),
     (r"max_new_tokens=\d+", "max_new_tokens=8"),
@@ -289,8 +289,10 @@ def refreshed(language: str) -> Iterator[tuple[Path, str]]:
 
 def sample_files(folder: Path) -> None:
     """What the pages call the reader's own files, small."""
-    english = (DOCS / "en/architecture.md").read_text(encoding="utf8")
-    chinese = (DOCS / "zh/architecture.md").read_text(encoding="utf8")
+    english, chinese = (
+        "\n".join((DOCS / language / f"{name}.md").read_text(encoding="utf8") for name in ("architecture", "pretrain"))
+        for language in ("en", "zh")
+    )
     (folder / "my.txt").write_text(english, encoding="utf8")
     (folder / "test.txt").write_text(english[:1500], encoding="utf8")
     (folder / "novel.txt").write_text(chinese, encoding="utf8")
