@@ -26,7 +26,7 @@ from danlu.text.tokenizer import Tokenizer
 RECORD, GENERATION = "danlu.json", "generation_config.json"
 FORMAT = 1
 OWN = "danlu"  # the model_type of a folder that no published class can read
-OWN_TABLE = Table({"tower": "tower", "encoder": "encoder", "decoder": "decoder", "head": "head"})
+OWN_TABLE = Table({"tower": "tower", "encoder": "encoder", "decoder": "decoder", "head": "head", "pairs": "pairs"})
 MOST = {
     "depth": 1_024, "width": 65_536, "vocabulary": 2_000_000, "length": 2**30, "original": 2**30, "windows": 2**30,
     "max_distance": 2**30,

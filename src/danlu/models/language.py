@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from danlu.nn.cache import Cache
 from danlu.nn.embedding import TokenEmbedding, TokenEmbeddingConfig
-from danlu.nn.heads import HeadConfig, LanguageHead
+from danlu.nn.heads import HeadConfig, LanguageHead, PairHead
 from danlu.nn.initialize import InitialConfig
 from danlu.nn.marks import Marks
 from danlu.nn.transformer import Transformer, TransformerConfig
@@ -20,6 +20,7 @@ class LanguageModelConfig(Settings):
     transformer: TransformerConfig
     head: HeadConfig = HeadConfig()
     initial: InitialConfig = InitialConfig()
+    pairs: bool = False  # a second head, for questions about two texts
 
     @property
     def vocabulary(self) -> int:
@@ -89,6 +90,7 @@ class LanguageModel(nn.Module):
         self.config = config
         self.tower = Tower(config.embedding, config.transformer)
         self.head = LanguageHead(config.transformer.width, self.tower.embedding, config.head)
+        self.pairs = PairHead(config.transformer.width) if config.pairs else None
 
     def hidden(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,

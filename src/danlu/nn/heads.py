@@ -1,5 +1,6 @@
 """From hidden states to answers."""
 
+import torch
 from torch import Tensor, nn
 
 from danlu.nn.embedding import TokenEmbedding
@@ -15,6 +16,20 @@ class HeadConfig(Settings):
     scale: float = 1.0  # of the features: width ** -0.5 in T5 v1.0 and PaLM
     transform: ActivationName | None = None  # adds a dense layer, this activation and a norm first (BERT)
     norm: NormConfig = NormConfig()  # of the transform
+
+
+class PairHead(nn.Module):
+    """Is the second text the right one? From the hidden state of a row's first token (Devlin et al. 2018, 3.1)."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.pooler = nn.Linear(width, width)
+        self.output = nn.Linear(width, 2)
+
+    def forward(self, first: Tensor) -> Tensor:
+        """(..., D) -> (..., 2): 0 right, 1 wrong."""
+        logits: Tensor = self.output(torch.tanh(self.pooler(first)))
+        return logits
 
 
 class LanguageHead(nn.Module):

@@ -4,13 +4,16 @@ An objective gives summed losses and, apart, how many targets they sum over, so 
 pieces of any size and still take the mean over the whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from danlu.data.batch import IGNORED, Batch
+from danlu.errors import DanluError
 from danlu.models.build import Model
+from danlu.models.language import LanguageModel
 from danlu.nn.loss import head_loss
 from danlu.settings import Settings
 
@@ -36,28 +39,56 @@ class TokenSettings(Settings):
     z_weight: float = 0.0  # PaLM uses 1e-4
 
 
-class TokenObjective:
-    """Cross-entropy wherever a token has a target; serves masked, causal, span, infilling and prefix training alike.
+def token_loss(model: Model, hidden: Tensor, targets: Tensor, settings: TokenSettings) -> Tensor:
+    """Summed cross-entropy over the vocabulary, wherever a token has a target.
 
-    The vocabulary is only looked at where there is a target: 15 % of the positions of a masked batch.
+    The vocabulary is only looked at there: 15 % of the positions of a masked batch.
+    """
+    hidden, targets = _asked(hidden, targets)
+    features, output = model.head.features(hidden), model.head.output
+    return head_loss(features, output.weight, output.bias, targets, settings.smoothing, settings.z_weight)
+
+
+def pair_loss(model: Model, hidden: Tensor, targets: Tensor, settings: TokenSettings) -> Tensor:
+    """Summed cross-entropy of two answers, at the first token of each pair. E1506 where the model has no such head."""
+    if not isinstance(model, LanguageModel) or model.pairs is None:
+        raise DanluError("E1506")
+    hidden, targets = _asked(hidden, targets)
+    return cross_entropy(model.pairs(hidden).float(), targets, reduction="sum")
+
+
+# What each kind of target is learnt by.
+LOSSES: Mapping[str, Callable[[Model, Tensor, Tensor, TokenSettings], Tensor]] = {
+    "tokens": token_loss,
+    "pairs": pair_loss,
+}
+
+
+class TokenObjective:
+    """Losses at the places of a batch that ask for something, from one forward pass.
+
+    Tokens serve masked, causal, span, infilling and prefix training alike; weights: by the name of the targets.
     """
 
-    weights: Mapping[str, float] = {"tokens": 1.0}
-
-    def __init__(self, settings: TokenSettings | None = None):
+    def __init__(self, settings: TokenSettings | None = None, weights: Mapping[str, float] | None = None):
         self.settings = settings or TokenSettings()
+        self.weights: Mapping[str, float] = weights or {"tokens": 1.0}
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        return {"tokens": batch.count("tokens")}
+        return {name: batch.count(name) for name in self.weights}
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        trained, options = cast(Model, model), self.settings
+        trained = cast(Model, model)
         inputs: Mapping[str, Any] = batch.inputs
-        hidden, targets = trained.hidden(**inputs).flatten(0, 1), batch.targets["tokens"].flatten()
-        asked = targets != IGNORED
-        if not bool(asked.all()):
-            chosen = asked.nonzero().squeeze(1)
-            hidden, targets = hidden.index_select(0, chosen), targets.index_select(0, chosen)
-        features, output = trained.head.features(hidden), trained.head.output
-        loss = head_loss(features, output.weight, output.bias, targets, options.smoothing, options.z_weight)
-        return {"tokens": loss}
+        hidden = trained.hidden(**inputs)
+        return {name: LOSSES[name](trained, hidden, batch.targets[name], self.settings) for name in self.weights}
+
+
+def _asked(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T, D) and (B, T) -> the places that have a target: (N, D), (N,)."""
+    hidden, targets = hidden.flatten(0, 1), targets.flatten()
+    asked = targets != IGNORED
+    if bool(asked.all()):
+        return hidden, targets
+    chosen = asked.nonzero().squeeze(1)
+    return hidden.index_select(0, chosen), targets.index_select(0, chosen)

@@ -76,7 +76,8 @@ class PairRows(Rows):
         drawn = (chance.draw(given.rows.tokens.shape[1], OTHER)[given.first] * ends[-1]).astype(np.int64)
         document = np.searchsorted(ends, drawn, side="right")
         long = corpus.lengths[document]
-        begin = np.clip(drawn - (ends[document] - long), 0, np.maximum(long - (given.length - cut), 0))
+        spare = np.maximum(long - (given.length - cut), 0)
+        begin = (drawn - (ends[document] - long)) * (spare + 1) // long
         place = (given.place - cut[given.owner]) + begin[given.owner]
         there = place < long[given.owner]
         tokens, taken = given.tokens.copy(), foreign & there

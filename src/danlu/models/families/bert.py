@@ -1,5 +1,6 @@
 """BERT (Devlin et al. 2018), RoBERTa (Liu et al. 2019) and XLM-R (Conneau et al. 2019)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from danlu.models.families.family import MINI, SMALL, TINY, Family, Hf, activation, only, published_activation
@@ -18,9 +19,10 @@ def bert(
     *, width: int, depth: int, heads: int, inner: int | None = None, vocabulary: int = 30_522, length: int = 512,
     offset: int = 0, segments: int = 2, dropout: float = 0.1, attention_dropout: float = 0.1,
     activation: ActivationName = "gelu", transform: ActivationName | None = None, eps: float = 1e-12, tied: bool = True,
-    std: float = 0.02,
+    std: float = 0.02, pairs: bool = False,
 ) -> LanguageModelConfig:  # fmt: skip
-    """An encoder with norms after each sum. offset: rows of the position table kept for padding."""
+    """An encoder with norms after each sum. offset: rows of the position table kept for padding. pairs: with a
+    head for next-sentence prediction."""
     norm = NormConfig(eps=eps)
     positions = LearnedPositions(length=length, offset=offset)
     return LanguageModelConfig(
@@ -39,6 +41,7 @@ def bert(
         ),
         head=HeadConfig(tied=tied, bias=True, transform=transform or activation, norm=norm),
         initial=InitialConfig(std=std),
+        pairs=pairs,
     )
 
 
@@ -62,6 +65,7 @@ def read(hf: Hf) -> LanguageModelConfig:
         eps=hf.get("layer_norm_eps", 1e-12),
         tied=hf.get("tie_word_embeddings", True),
         std=hf.get("initializer_range", 0.02),
+        pairs=plain and WITH_PAIRS in (hf.get("architectures") or ()),
     )
 
 
@@ -89,6 +93,7 @@ def _write(config: LanguageModelConfig, model_type: str, architecture: str) -> d
     return hf | ({"pad_token_id": positions.offset - 1} if positions.offset else {})
 
 
+WITH_PAIRS = "BertForPreTraining"
 BLOCK, LAYER = "tower.transformer.blocks.*", "encoder.layer.*"
 TOWER = {
     "tower.embedding.tokens": "embeddings.word_embeddings",
@@ -107,18 +112,18 @@ TOWER = {
 SPARE = (r"pooler\..*", r"cls\.seq_relationship\..*", r"classifier\..*", r"qa_outputs\..*")
 
 
-def _table(prefix: str, head: str, transform: dict[str, str], tied: bool) -> Table:
+def _table(prefix: str, head: str, transform: dict[str, str], tied: bool, pairs: Mapping[str, str]) -> Table:
     """The output bias goes by two names, one on the head and one on its decoder. Untied, the reference reads the
     decoder's and still expects the other."""
     bias, decoder_bias = f"{head}.bias", f"{head}.decoder.bias"
     names: dict[str, str | Stored] = {ours: f"{prefix}{theirs}" for ours, theirs in TOWER.items()}
-    names |= {f"head.transform.{ours}": f"{head}.{theirs}" for ours, theirs in transform.items()}
+    names |= {f"head.transform.{ours}": f"{head}.{theirs}" for ours, theirs in transform.items()} | dict(pairs)
     return Table(
         names | {"head.output.bias": bias if tied else decoder_bias, "head.output": f"{head}.decoder"},
         prefix,
         aliases={decoder_bias: bias} if tied else {bias: decoder_bias},
         copies=() if tied else (bias,),
-        optional=("head.",),
+        optional=("head.", "pairs."),
         spare=SPARE,
         buffers=(r"embeddings\.(position_ids|token_type_ids)",),
     )
@@ -126,8 +131,9 @@ def _table(prefix: str, head: str, transform: dict[str, str], tied: bool) -> Tab
 
 BERT_HEAD = {"dense": "transform.dense", "norm": "transform.LayerNorm"}
 ROBERTA_HEAD = {"dense": "dense", "norm": "layer_norm"}
-BERT_TABLES = {tied: _table("bert.", "cls.predictions", BERT_HEAD, tied) for tied in (True, False)}
-ROBERTA_TABLES = {tied: _table("roberta.", "lm_head", ROBERTA_HEAD, tied) for tied in (True, False)}
+PAIRS = {"pairs.pooler": "bert.pooler.dense", "pairs.output": "cls.seq_relationship"}
+BERT_TABLES = {tied: _table("bert.", "cls.predictions", BERT_HEAD, tied, PAIRS) for tied in (True, False)}
+ROBERTA_TABLES = {tied: _table("roberta.", "lm_head", ROBERTA_HEAD, tied, {}) for tied in (True, False)}
 
 # One segment, and positions counted after two rows kept for padding.
 ROBERTA_WORDS = {"vocabulary": 50_265, "eps": 1e-5, "segments": 1, "offset": 2, "transform": "gelu"}
@@ -144,7 +150,7 @@ BERT = Family(
     model_types=("bert",),
     make=bert,
     reader=read,
-    writer=lambda config: _write(config, "bert", "BertForMaskedLM"),
+    writer=lambda config: _write(config, "bert", WITH_PAIRS if config.pairs else "BertForMaskedLM"),
     table=lambda config: BERT_TABLES[config.head.tied],
     # Turc et al. 2019 for the small ones
     sizes=COMMON | {"small": SMALL | {"depth": 4}, "medium": SMALL | {"depth": 8}},
