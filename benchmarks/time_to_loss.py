@@ -28,8 +28,8 @@ TARGET = 1.88
 COMMAND = str(Path(sys.executable).with_name("danlu"))
 RECIPE = [
     "model.width=128", "model.depth=4", "model.heads=4", "tokenizer.kind=characters", "data.length=64",
-    "data.documents=file", "train.batch=24", "train.steps=300", "train.optimizer=muon", "train.lr=8e-3",
-    "train.schedule=linear", "train.evaluate_every=300", "train.save_every=300", "samples.count=0",
+    "data.documents=file", "train.batch=24", "train.steps=170", "train.optimizer=muon", "train.lr=1e-2",
+    "train.schedule=linear", "train.evaluate_every=170", "train.save_every=170", "samples.count=0",
 ]  # fmt: skip
 THEIRS = [
     "config/train_shakespeare_char.py", "--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=100",

@@ -9,7 +9,7 @@ from torch import nn
 from danlu.models.language import LanguageModel, LanguageModelConfig
 from danlu.models.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from danlu.nn.initialize import initialize as draw
-from danlu.nn.parameters import materialize
+from danlu.nn.parameters import materialize, undrawn
 from danlu.nn.transformer import Transformer, TransformerConfig
 
 ModelConfig = Annotated[LanguageModelConfig | SequenceToSequenceConfig, Field(discriminator="kind")]
@@ -29,7 +29,7 @@ def read_config(data: dict[str, Any]) -> LanguageModelConfig | SequenceToSequenc
 
 def build(config: ModelConfig, device: str | torch.device = "cpu", seed: int = 0) -> Model:
     """A fresh model: initialised by its config's scheme, or without any memory on the "meta" device."""
-    with torch.device("meta"):
+    with torch.device("meta"), undrawn():
         model = MODELS[config.kind](config)  # type: ignore[arg-type]
     if torch.device(device).type != "meta":
         materialize(model, device)

@@ -1,9 +1,31 @@
 """Putting tensors into a model by name, ties kept."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """While entered, new layers hold no drawn weights: ours are drawn by name, afterwards.
+
+    On the meta device torch's own drawing would also import its compiler, which takes longer than building a model.
+    """
+    kinds: tuple[type[nn.Linear] | type[nn.Embedding], ...] = (nn.Linear, nn.Embedding)
+    drawing = [kind.reset_parameters for kind in kinds]
+    try:
+        for kind in kinds:
+            kind.reset_parameters = _leave  # type: ignore[assignment]
+        yield
+    finally:
+        for kind, draw in zip(kinds, drawing, strict=True):
+            kind.reset_parameters = draw  # type: ignore[method-assign]
+
+
+def _leave(layer: nn.Module) -> None:
+    """Draw nothing."""
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:
