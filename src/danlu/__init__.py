@@ -21,7 +21,8 @@ __version__ = "0.1.0"
 __all__ = ["call", "load", "pretrain", "resume"]
 
 # Threads that wait spin for microseconds, then sleep; read when torch is imported. On two cores beside another busy
-# process, torch's own choice (milliseconds) cost nine tenths of the training speed; sleeping at once costs half of it alone.
+# process, torch's own choice (milliseconds) cost nine tenths of the training speed; sleeping at once costs half of it
+# on a quiet machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 Where = str | PathLike[str]
@@ -30,8 +31,8 @@ Where = str | PathLike[str]
 def pretrain(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = False, **settings: Any) -> "Run":
     """Train a model from nothing (`gpt-mini`), or a folder, run or hub name further; the finished run.
 
-    settings: groups as mappings, `train={"steps": 500}, data={"length": 128}`, or dotted names, `**{"train.steps": 500}`;
-    `output=` is the run's folder. Errors are DanluError, all of them together before anything loads.
+    settings: groups as mappings, `train={"steps": 500}, data={"length": 128}`, or dotted names,
+    `**{"train.steps": 500}`; `output=` is the run's folder. Errors are DanluError, all together before anything loads.
     """
     words = [data] if isinstance(data, (str, PathLike)) else list(data)
     return _run(call("pretrain", start, *words, quiet=quiet, **settings))
