@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+ROOT = Path(__file__).resolve().parent.parent  # what is measured is the checkout that this file belongs to
+SHARED = ROOT.parent / "shared"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def machine() -> dict[str, Any]:
 
 def worker(arguments: Sequence[str], folder: Path) -> dict[str, Any]:
     """Run one worker process and read the JSON object on its last line."""
-    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
