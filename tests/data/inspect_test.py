@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from danlu.data.corpus import Corpus
-from danlu.data.corrupt import CorruptionSettings, Words, corruption, pack
+from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.inspect import MARKS, inspect, show
 from danlu.data.loader import Loader
 from danlu.voice import Voice

@@ -7,7 +7,7 @@ import torch
 
 from danlu.data.batch import Batch
 from danlu.data.corpus import Corpus
-from danlu.data.corrupt import CorruptionSettings, Words, corruption, pack
+from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.loader import Loader
 from danlu.errors import DanluError
 

@@ -10,7 +10,7 @@ import torch
 
 from danlu.data.batch import IGNORED
 from danlu.data.builtin import samples
-from danlu.data.corrupt import CorruptionSettings, Words, corruption, pack
+from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.division import divide
 from danlu.data.documents import PIECE
 from danlu.data.loader import Loader

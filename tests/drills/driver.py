@@ -23,7 +23,7 @@ from torch import nn
 
 from danlu import files
 from danlu.data.corpus import Corpus
-from danlu.data.corrupt import CorruptionSettings, Words, corruption, pack
+from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.loader import Loader
 from danlu.data.order import key
 from danlu.models.build import build

@@ -9,6 +9,7 @@ from typing import TextIO
 from danlu.errors import DanluError
 from danlu.generate.decode import GenerateSettings
 from danlu.generate.engine import Engine, Fill
+from danlu.generate.gaps import has_gap
 from danlu.settings import build, parse_yaml
 from danlu.voice import Voice
 
@@ -55,6 +56,11 @@ class Chat:
                 f"Write a sentence with {mask} in it; /help says more.",
                 f"请输入含有 {mask} 的句子；输入 /help 查看帮助。",
             )
+        elif self.engine.kind == "sequence_to_sequence":
+            self.voice.say(
+                "Write a text for the model to answer, or one with [MASK] where something is missing; /help says more.",
+                "请输入要模型回应的文本，或在缺失处写上 [MASK]；输入 /help 查看帮助。",
+            )
         else:
             self.voice.say(
                 "Begin a text and the model goes on; /help says more.",
@@ -66,6 +72,9 @@ class Chat:
         if self.engine.kind == "masked":
             for fills in self.engine.fill(text):
                 print("\n".join(map(_bar, fills)), end="\n\n", file=self.out, flush=True)
+            return
+        if self.engine.kind == "sequence_to_sequence" and has_gap(text):
+            print(self.engine.restore(text, **self.settings.model_dump()), file=self.out, flush=True)
             return
         seeded = self.settings.model_dump() | {"seed": self.settings.seed + self.turn}
         self.turn += 1

@@ -12,6 +12,7 @@ from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.generate.beams import search
 from danlu.generate.decode import GenerateSettings, write
+from danlu.generate.gaps import folded, marked
 from danlu.generate.likelihood import Question, ask, causal_question, masked_questions
 from danlu.generate.rest import at_rest
 from danlu.generate.rows import BUDGET, batches, check_lengths, padded_right
@@ -20,7 +21,6 @@ from danlu.settings import build
 from danlu.text.tokenizer import Tokenizer
 
 BROKEN = "\ufffd"  # the end of a text whose last character is not whole yet
-MASKS = ("[MASK]", "<mask>", "[mask]")  # what people type; the tokenizer's own mask takes its place
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,19 @@ class Engine:
         found = [self._fill(text, mask, top) for text in _listed(texts)]
         return found[0] if isinstance(texts, str) else found
 
+    def restore(self, text: str, **settings: Any) -> str:
+        """A text with what is missing written in, by an encoder-decoder: [MASK] may stand anywhere in it.
+
+        One that knows sentinels (T5) is asked for the spans alone, which then take their places; others (BART) write
+        the whole text anew. E1807 for another kind of model.
+        """
+        if self.kind != "sequence_to_sequence":
+            raise DanluError("E1807", found=self.kind)
+        ids = self.tokenizer.encode(marked(text, self.tokenizer))
+        (written,) = self.write([self.tokenizer.frame(ids)], build(GenerateSettings, settings))
+        whole = folded(ids, written, self.tokenizer) if set(ids) & set(self.tokenizer.sentinels) else written
+        return self.tokenizer.decode(whole).strip()
+
     @overload
     def score(self, texts: str, sources: str | None = None, bf16: bool = False) -> float: ...
     @overload
@@ -204,8 +217,7 @@ class Engine:
 
     def _fill(self, text: str, mask: int, top: int) -> list[list[Fill]]:
         own = self.tokenizer.roles["mask"]
-        for typed in MASKS:
-            text = text.replace(typed, own)
+        text = marked(text, self.tokenizer)
         row = self._frame(text)
         places = [place for place, token in enumerate(row) if token == mask]
         if not places:

@@ -58,7 +58,7 @@ def inspect(call: Call) -> Answer:
         return call.rehearse(ready.settings)
     start = ready.start
     tokenizer = find_tokenizer(start.where) if start.where else make_tokenizer(ready.settings, start.family, call.voice)
-    training, _ = loaders(ready.settings, divide(ready.settings.data, tokenizer, call.voice), tokenizer)
+    training, _ = loaders(ready.settings, divide(ready.settings.data, tokenizer, call.voice), tokenizer, start.family)
     seen = look(training, tokenizer, settings.rows)
     show(seen, call.voice)
     if settings.html:

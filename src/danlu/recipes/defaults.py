@@ -21,7 +21,11 @@ from danlu.voice import Voice
 BYTES_A_TOKEN = 3.5  # of a vocabulary learnt on the text itself, English or Chinese
 GZIP_RATIO = 3.0
 WORK = {"tiny": 3e12, "mini": 4e13}  # floating-point operations
-PASSES = {"causal": 10, "masked": 40}  # of small models over little text; each pass of a masked one hides other words
+PASSES = {
+    "causal": 10,
+    "masked": 40,
+    "sequence_to_sequence": 40,
+}  # of small models over little text; each pass of a masked one hides other words
 FEW_PASSES = 4
 TOKENS_A_PARAMETER = 20
 STEPS = 600  # a run is about so many updates long, within the limits of a batch

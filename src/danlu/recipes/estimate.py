@@ -109,7 +109,8 @@ def rate(config: ModelConfig, rows: int, length: int, device: torch.device, half
     model, objective = build_model(config, device), TokenObjective()
     tokens = torch.randint(config.vocabulary, (min(rows, 8), length), device=device)
     targets = tokens if config.causal else torch.where(torch.rand(tokens.shape, device=device) < 0.15, tokens, IGNORED)
-    batch, done, start = Batch({"tokens": tokens}, {"tokens": targets}), 0, 0.0
+    given = {"source": tokens, "target": tokens} if config.kind == "sequence_to_sequence" else {"tokens": tokens}
+    batch, done, start = Batch(given, {"tokens": targets}), 0, 0.0
     while start == 0.0 or time.perf_counter() - start < seconds:
         with autocast(device, torch.bfloat16 if half else torch.float32):
             loss = sum(objective(model, batch).values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from danlu.data.corrupt import CorruptionSettings, Words, corruption, pack
+from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.ledger import Ledger
 from danlu.data.loader import Loader
 from danlu.data.reading import Reading
@@ -20,6 +20,7 @@ from danlu.evaluate.pairs import read_pairs, score_pairs
 from danlu.evaluate.score import TokenScore, score_batches, score_texts
 from danlu.generate.engine import Engine
 from danlu.recipes.call import Answer, Call, Common
+from danlu.recipes.objectives import choose
 from danlu.recipes.runs import Run, add_results, is_run
 from danlu.recipes.start import load_engine
 from danlu.report.card import write_card
@@ -66,7 +67,7 @@ def evaluate(call: Call) -> Answer:
         score = score_pairs(engine, [pair for place in pairs for pair in read_pairs(place, settings.limit)], call.voice)
         measured = {"pairs": score.mean}
         more = {"pairs": {part: score.plain()[part] for part in ("groups", "paradigms")}}
-    elif engine.kind == "masked":
+    elif engine.kind != "causal":
         measured = masked(engine, settings, data, call)
     else:
         measured = causal(engine, settings, data, call)
@@ -86,11 +87,14 @@ def causal(engine: Engine, settings: Evaluate, data: DataSettings, call: Call) -
 
 
 def masked(engine: Engine, settings: Evaluate, data: DataSettings, call: Call) -> dict[str, Interval]:
-    words = Words(engine.tokenizer.vocabulary, engine.tokenizer.special)
+    words = Words.of(engine.tokenizer, engine.checkpoint.family.start)
     corpus = prepare(data, engine.tokenizer, call.voice)
     length = data.length or min(engine.model.config.length or 512, 512)
-    rows = pack(corpus, length, settings.corruption, words)
-    loader = Loader(rows, corruption(settings.corruption, words), settings.batch, settings.seed, shuffle=False)
+    noise = settings.corruption
+    if noise.kind == "auto":
+        noise = noise.model_copy(update=choose({}, "auto", engine.checkpoint.family).corruption)
+    rows = pack(corpus, length, noise, words)
+    loader = Loader(rows, corruption(noise, words), settings.batch, settings.seed, shuffle=False)
     steps = loader.steps_per_epoch if settings.limit is None else min(loader.steps_per_epoch, settings.limit)
     score: TokenScore = score_batches(engine.model, (loader.batch(step) for step in range(steps)))
     return {"loss": score.loss(), "perplexity": score.perplexity(), "masked_accuracy": score.accuracy()}

@@ -12,12 +12,12 @@ from danlu.models.build import memory
 from danlu.recipes.call import Call
 from danlu.recipes.defaults import Amount, amount, inferred
 from danlu.recipes.machine import size_in_words, total_memory
+from danlu.recipes.objectives import choose
 from danlu.recipes.runs import CONFIG, Run, folder_problems, is_run, new_run, next_free
 from danlu.recipes.stages import Pretrain
 from danlu.recipes.start import Start, find_device, find_start
 from danlu.settings import ALIASES, Data, build, canonical, merge, read_yaml
 
-OBJECTIVES = {"masked": "mask", "causal": "shift"}
 T = TypeVar("T")
 
 
@@ -109,7 +109,7 @@ def _fresh_plan(given: Data, source: str) -> Plan:
     if run:
         problems.extend(folder_problems(run.path))
     if start:
-        problems.extend(_impossible(start, run))
+        problems.extend(_impossible(start, run, settings))
     raise_all(problems)
     assert start
     assert run
@@ -122,23 +122,29 @@ def _start(settings: Pretrain, text: Amount) -> Start:
 
 def _complete(settings: Pretrain, start: Start, text: Amount, given: Data, source: str) -> Pretrain:
     """Every setting that was left open, filled in."""
-    fixed: Data = {"corruption": {"kind": OBJECTIVES[start.family.kind]}}
+    chosen = choose(settings.objective, settings.corruption.kind, start.family)
+    fixed: Data = {"corruption": chosen.corruption, "objective": dict(chosen.names)}
     if start.where is None:
-        fixed |= {"start": start.name, "size": None}
+        fixed |= {"start": start.name, "size": None, "model": chosen.model}
         if settings.tokenizer.kind == "auto" and settings.tokenizer.path is None:
             fixed["tokenizer"] = {"kind": start.family.tokenizer}
     guesses = inferred(start.family, start.size, start.config, text, given, fresh=start.where is None)
+    guesses = merge(guesses, {"loss": {"z_weight": start.family.z_weight}})
     given = {name: value for name, value in given.items() if name not in ("start", "size", "output", "lang")}
     complete = build(Pretrain, settings.model_dump(mode="json"), guesses, given, fixed, where=source)
     data = resolved(complete.data)
     return complete.model_copy(update={"data": data})
 
 
-def _impossible(start: Start, run: Run | None) -> list[DanluError]:
+def _impossible(start: Start, run: Run | None, settings: Pretrain) -> list[DanluError]:
     """What cannot work on this machine or with this model."""
     problems = []
-    if start.family.kind not in OBJECTIVES:
-        problems.append(DanluError("E1013", where=start.name, found=start.family.kind, possible=list(OBJECTIVES)))
+    try:
+        chosen = choose(settings.objective, settings.corruption.kind, start.family)
+        if start.where is not None and chosen.model.get("pairs") and not getattr(start.config, "pairs", False):
+            problems.append(DanluError("E1506", where=start.where))
+    except DanluError as error:
+        problems.append(error)
     needed, there = memory(start.config, training=True), total_memory()
     if needed > there:
         problems.append(DanluError("E1704", where=start.name, needed=size_in_words(needed), found=size_in_words(there)))

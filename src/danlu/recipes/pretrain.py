@@ -6,7 +6,7 @@ from pathlib import Path
 
 from danlu.checkpoint import Checkpoint
 from danlu.data.corpus import Corpus
-from danlu.data.corrupt import Words, corruption, pack
+from danlu.data.corruption import Words, corruption, pack
 from danlu.data.division import Division, divide
 from danlu.data.loader import Loader
 from danlu.data.reading import texts
@@ -18,6 +18,7 @@ from danlu.models.build import build as build_model
 from danlu.models.families import Family
 from danlu.recipes.call import Answer, Call, Stopped
 from danlu.recipes.defaults import say
+from danlu.recipes.objectives import Chosen, choose, marker_tokens
 from danlu.recipes.plan import Plan, plan
 from danlu.recipes.runs import Run, add_results
 from danlu.recipes.samples import Sampler, beginnings, watched
@@ -72,8 +73,9 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     assert tokenizer is not None
     division = divide(settings.data, tokenizer, voice)
     replace_json(run.path / "ledger.json", division.ledger.to_json())
-    training, held_out = loaders(settings, division, tokenizer)
-    objective = TokenObjective(settings.objective)
+    training, held_out = loaders(settings, division, tokenizer, ready.start.family)
+    chosen = chosen_for(settings, ready.start.family)
+    objective = TokenObjective(settings.loss, chosen.weights)
     held = division.validation or division.training
     prompts = list(settings.samples.prompts) or beginnings(
         held, tokenizer, ready.start.family.kind, settings.samples.count
@@ -90,8 +92,8 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     if progress.ended == "interrupted":
         raise Stopped(f"danlu pretrain {run}")
     replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
-    if held_out:
-        measure(run, checkpoint, held_out, held, ready.start.family.kind)
+    if held_out and "tokens" in chosen.weights:
+        measure(run, checkpoint, held_out, held, settings.corruption.kind == "shift")
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
     return run
@@ -114,7 +116,9 @@ def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path 
         return Tokenizer.read(settings.tokenizer.path)
     if kept and (kept / "special_tokens_map.json").is_file():  # written last
         return Tokenizer.read(kept)
-    tokenizer = train_tokenizer(texts(settings.data, voice.silenced()), settings.tokenizer, family.specials, voice)
+    extra = (*marker_tokens(chosen_for(settings, family).markers), *family.extra_tokens)
+    read = texts(settings.data, voice.silenced())
+    tokenizer = train_tokenizer(read, settings.tokenizer, family.specials, voice, extra=extra)
     if kept:
         tokenizer.write(kept)
     return tokenizer
@@ -129,9 +133,16 @@ def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:
     return story | counts | ({"before": before.lineage} if ready.start.where else {})
 
 
-def loaders(settings: Pretrain, division: Division, tokenizer: Tokenizer) -> tuple[Loader, Loader | None]:
+def chosen_for(settings: Pretrain, family: Family) -> Chosen:
+    """The objectives of a run."""
+    return choose(settings.objective, settings.corruption.kind, family)
+
+
+def loaders(
+    settings: Pretrain, division: Division, tokenizer: Tokenizer, family: Family
+) -> tuple[Loader, Loader | None]:
     """What is trained on, and what is measured on: rows of `length` tokens, corrupted as the settings say."""
-    words = Words(tokenizer.vocabulary, tokenizer.special)
+    words = Words.of(tokenizer, family.start)
     corrupt = corruption(settings.corruption, words)
     length = settings.data.length or 1024
 
@@ -145,16 +156,16 @@ def loaders(settings: Pretrain, division: Division, tokenizer: Tokenizer) -> tup
     return loader(division.training, shuffle=True), held_out
 
 
-def measure(run: Run, checkpoint: Checkpoint, loader: Loader, corpus: Corpus, kind: str) -> Path:
+def measure(run: Run, checkpoint: Checkpoint, loader: Loader, corpus: Corpus, whole: bool) -> Path:
     """The finished model on the held-out text, with intervals, into evaluation.json."""
     batches = (loader.batch(step) for step in range(loader.steps_per_epoch))
-    return add_results(run.path, measures(score_batches(checkpoint.model, batches), corpus, kind, "held out"))
+    return add_results(run.path, measures(score_batches(checkpoint.model, batches), corpus, whole, "held out"))
 
 
-def measures(score: TokenScore, corpus: Corpus, kind: str, data: str) -> list[Data]:
-    """Loss and what follows from it: rows for evaluation.json."""
+def measures(score: TokenScore, corpus: Corpus, whole: bool, data: str) -> list[Data]:
+    """Loss and what follows from it: rows for evaluation.json. whole: every token was asked for."""
     found = {"loss": score.loss(), "perplexity": score.perplexity()}
-    if kind == "masked":
+    if not whole:
         found["masked_accuracy"] = score.accuracy()
     elif corpus.bytes:
         share = sum(score.targets) / corpus.bytes / math.log(2)

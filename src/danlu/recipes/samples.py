@@ -18,13 +18,14 @@ from danlu.recipes.stages import SampleSettings
 from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer
 
+GAP = "[MASK]"
 BEGINNING, SENTENCE, MASKS, TOP = 12, 24, 2, 5  # tokens of a beginning, of a sentence, masks in it, guesses a mask
 
 
 def beginnings(corpus: Corpus, tokenizer: Tokenizer, kind: str, count: int) -> list[str]:
     """Prompts from a text: first words to go on from, or sentences with masks; the same for the same text."""
     found: list[str] = []
-    length = SENTENCE if kind == "masked" else BEGINNING
+    length = BEGINNING if kind == "causal" else SENTENCE
     for number in range(4 * count):
         document = int(key(number)[0]) % corpus.documents
         start = int(key(number, 1)[0]) % max(1, int(corpus.lengths[document]) - length)
@@ -33,6 +34,10 @@ def beginnings(corpus: Corpus, tokenizer: Tokenizer, kind: str, count: int) -> l
             for place in range(len(ids) // 3, len(ids), max(1, len(ids) // MASKS)):
                 ids[place] = tokenizer.special["mask"]
         text = tokenizer.decode(ids, specials=True).strip()
+        if kind == "sequence_to_sequence":
+            third = len(ids) // 3
+            sides = ids[:third], ids[third + 2 :]
+            text = f" {GAP} ".join(tokenizer.decode(side).strip() for side in sides)
         if text and "\N{REPLACEMENT CHARACTER}" not in text and text not in found:
             found.append(text)
         if len(found) == count:
@@ -62,6 +67,8 @@ class Sampler:
         if self.engine.kind == "masked":
             guesses = self.engine.fill(prompt, top=TOP)
             return {"fills": [{"token": each.token, "probability": each.probability} for each in guesses[0]]}
+        if GAP in prompt and self.engine.kind == "sequence_to_sequence":
+            return {"text": self.engine.restore(prompt, max_new_tokens=self.settings.tokens)}
         wanted = {"max_new_tokens": self.settings.tokens, "temperature": self.settings.temperature, "seed": 0}
         return {"text": self.engine.generate(prompt, **wanted)}
 

@@ -5,9 +5,10 @@ from typing import Any
 
 from pydantic import Field
 
-from danlu.data.corrupt import CorruptionSettings
+from danlu.data.corruption import CorruptionSettings
 from danlu.data.sources import DataSettings
 from danlu.recipes.call import Common
+from danlu.recipes.objectives import Weights
 from danlu.settings import Settings
 from danlu.text.training import TokenizerSettings
 from danlu.train.objectives import TokenSettings
@@ -34,8 +35,9 @@ class Pretrain(Common):
     """`danlu pretrain START DATA`: from text to a model.
 
     start: a fresh model (`gpt-mini`), a folder, a run or a hub name. size: tiny, mini, small, base, large, of a family
-    named without one. model: dimensions that differ from the size's. What is None or "auto" is inferred from the model
-    and the amount of text before anything loads, and stands in config.yaml.
+    named without one. model: dimensions that differ from the size's. objective: names and weights, `mlm+nsp` or
+    {mlm: 1.0, nsp: 0.5}; the family's own where not given. What is None or "auto" is inferred from the model and the
+    amount of text before anything loads, and stands in config.yaml.
     """
 
     verb: str = Field("pretrain", pattern="^pretrain$")
@@ -45,6 +47,7 @@ class Pretrain(Common):
     tokenizer: TokenizerChoice = TokenizerChoice()
     model: dict[str, Any] = Field(default_factory=dict)
     corruption: CorruptionSettings = CorruptionSettings()
-    objective: TokenSettings = TokenSettings()
+    objective: Weights = Field(default_factory=dict)
+    loss: TokenSettings = TokenSettings()
     train: TrainSettings = TrainSettings()
     samples: SampleSettings = SampleSettings()

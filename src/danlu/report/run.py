@@ -18,6 +18,13 @@ from danlu.voice import Voice
 CORRUPTIONS = {
     "shift": ("taught to go on with a text", "学习续写文本"),
     "mask": ("taught to fill masks", "学习填补掩码"),
+    "plain": ("taught about pairs of texts", "学习判断文本对"),
+    "prefix": ("taught to go on from a beginning", "学习从给定开头续写"),
+    "middle": ("taught to fill in the middle", "学习补写中段"),
+    "spans": ("taught to write what sentinels stand for", "学习写出哨兵所代表的片段"),
+    "infill": ("taught to repair damaged text", "学习修复受损文本"),
+    "mixture": ("taught by a mixture of denoisers", "以多种去噪方式学习"),
+    "translation": ("taught to fill masks with a translation beside", "学习借助译文填补掩码"),
 }
 
 

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from danlu.data.batch import Batch
 from danlu.data.corpus import Corpus
-from danlu.data.corruption.causal import middle, middle_frame, prefix, shift
+from danlu.data.corruption.causal import middle, middle_frame, prefix
+from danlu.data.corruption.causal import shift as shift
 from danlu.data.corruption.infill import infill
-from danlu.data.corruption.mask import mask_tokens, plain
+from danlu.data.corruption.mask import mask_tokens as mask_tokens
+from danlu.data.corruption.mask import plain
 from danlu.data.corruption.pairs import PairRows
 from danlu.data.corruption.settings import CorruptionSettings as CorruptionSettings
 from danlu.data.corruption.settings import Kind

@@ -152,6 +152,7 @@ BART = Family(
     specials=SPECIALS,
     frame=(("start",), ("end",)),
     start="end",
+    objective="infill",
     en="repairs damaged text: summaries, dialogue, rewriting",
     zh="以修复受损文本的方式训练：摘要、对话、改写",
 )
@@ -170,6 +171,7 @@ MBART = Family(
     specials=SPECIALS,
     frame=((), ("end",)),
     start="end",
+    objective="infill",
     en="BART for many languages, made for translation",
     zh="面向多语言与翻译的 BART",
 )

@@ -62,7 +62,13 @@ class Family:
     words: Mapping[str, Any] = field(default_factory=dict)
     frame: tuple[Roles, Roles] = ((), ())
     start: str | None = None
+    objective: str = ""  # what it was first trained with, by our name; mlm or clm where not said
+    z_weight: float = 0.0  # of the penalty on large logits it was trained with
     extra_tokens: tuple[str, ...] = field(default=())  # beyond the roles: T5's sentinels
+
+    def __post_init__(self) -> None:
+        usual = {"masked": "mlm", "causal": "clm", "sequence_to_sequence": "span"}
+        object.__setattr__(self, "objective", self.objective or usual[self.kind])
 
     def read(self, hf: Hf, where: object = "config.json") -> ModelConfig:
         """E1407: a setting that we do not have; E1408: a setting is missing or makes no sense."""

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from danlu.data.batch import IGNORED
 from danlu.data.corpus import Corpus
-from danlu.data.corrupt import Chance, CorruptionSettings, Words, corruption, kind_of, mask_tokens, pack, shift
+from danlu.data.corruption import Chance, CorruptionSettings, Words, corruption, kind_of, mask_tokens, pack, shift
 from danlu.data.packing import PADDING, Packed
 from danlu.errors import DanluError
 
