@@ -222,6 +222,35 @@ def test_an_interrupt_is_calm_and_says_how_to_go_on(text: Path, make: Make) -> N
     assert plan(make(run)).run.path == run.path
 
 
+def test_the_same_command_goes_on(text: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {"model": {"width": 32, "depth": 1, "heads": 2, "length": 64}, "train": {"steps": 4, "batch": 4}}
+    begun = plan(make("gpt-tiny", text, **words))
+    begun.run.write_config(begun.settings)
+    assert plan(make("gpt-tiny", text, **words)).run == begun.run
+    assert plan(make("gpt-tiny", text, seed=1, **words)).run.path.name == "gpt-tiny-story-2"
+    assert plan(make("gpt-tiny", text, output=str(begun.run), **words)).run == begun.run
+    with pytest.raises(DanluError, match="E1621") as raised:
+        plan(make("gpt-tiny", text, output=str(begun.run), seed=1, **words))
+    assert raised.value.found == ["seed"]
+
+
+def test_a_run_that_cannot_begin_leaves_nothing(make: Make) -> None:
+    Path("noise.txt").write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(DanluError, match="E1205"):
+        pretrain(make("gpt-tiny", "noise.txt"))
+    assert not Path("runs/gpt-tiny-noise").exists()
+    Path("mine").mkdir()
+    Path("mine/notes.md").write_text("do not delete")
+    with pytest.raises(DanluError, match="E1205"):
+        pretrain(make("gpt-tiny", "noise.txt", output="mine"))
+    assert Path("mine/notes.md").exists()
+
+
+def test_a_mistyped_run_is_not_looked_for_on_the_hub(text: Path, make: Make) -> None:
+    Path("runs").mkdir()
+    assert problems(make("runs/nope", text)) == ["E1420"]
+
+
 def test_leaving_while_data_is_read(text: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -230,3 +259,66 @@ def test_leaving_while_data_is_read(text: Path, make: Make, monkeypatch: pytest.
     with pytest.raises(Stopped) as stopped:
         pretrain(make("gpt-tiny", text, output="runs/early", model={"width": 32, "depth": 1, "heads": 2, "length": 64}))
     assert stopped.value.advice == "danlu pretrain runs/early"
+
+
+SHAPE = {"model": {"width": 32, "depth": 1, "heads": 2, "length": 64}, "tokenizer": {"vocabulary": 600}}
+SHORT = {"train": {"steps": 4, "batch": 4}, "data": {"length": 32}}
+
+
+@pytest.mark.parametrize(("start", "kind"), [("t5-tiny", "spans"), ("bart-tiny", "infill")])
+def test_encoder_decoders_too(text: Path, start: str, kind: str) -> None:
+    run = danlu.pretrain(start, text, quiet=True, **SHAPE, **SHORT)
+    assert run.config["corruption"]["kind"] == kind
+    assert "masked_accuracy" in run.metrics
+    assert (run.path / "report.html").is_file()
+    assert (run.path / "README.md").is_file()
+    assert "text" in json.loads((run.path / "samples.json").read_text())[0]
+    model = danlu.load(run)
+    assert isinstance(model.restore("The cat [MASK] in the house.", max_new_tokens=5), str)
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(run.model).eval()
+    assert theirs.config.decoder_start_token_id == model.model.config.start
+
+
+@pytest.mark.parametrize(
+    ("start", "objective", "losses"),
+    [
+        ("bert-tiny", "mlm+nsp", {"tokens_loss", "pairs_loss"}),
+        ("bert-tiny", {"sop": 1.0}, {"pairs_loss"}),
+        ("gpt-tiny", "fim", {"tokens_loss"}),
+        ("gpt-tiny", ["prefix"], {"tokens_loss"}),
+        ("t5-tiny", "ul2", {"tokens_loss"}),
+    ],
+)
+def test_objectives_by_name(text: Path, start: str, objective: object, losses: set[str]) -> None:
+    run = danlu.pretrain(start, text, quiet=True, objective=objective, samples={"count": 0}, **SHAPE, **SHORT)
+    line = json.loads((run.path / "metrics.jsonl").read_text().splitlines()[0])
+    assert {name for name in line if name.endswith("_loss")} == losses
+    again = danlu.resume(run)
+    assert again.path == run.path
+
+
+def test_pair_heads_go_on_and_cannot_be_had_later(text: Path) -> None:
+    plain = danlu.pretrain("bert-tiny", text, quiet=True, samples={"count": 0}, **SHAPE, **SHORT)
+    run = danlu.pretrain("bert-tiny", text, quiet=True, objective="mlm+nsp", samples={"count": 0}, **SHAPE, **SHORT)
+    architectures = json.loads((run.model / "config.json").read_text())["architectures"]
+    assert architectures == ["BertForPreTraining"]
+    further = danlu.pretrain(run, text, quiet=True, objective="mlm+nsp", samples={"count": 0}, output="more", **SHORT)
+    assert further.config["corruption"]["pairs"] == "next"
+    with pytest.raises(DanluError, match="E1506"):
+        danlu.pretrain(plain, text, quiet=True, objective="mlm+nsp", output="never")
+
+
+def test_objectives_that_do_not_fit_are_refused(text: Path, make: Make) -> None:
+    for start, objective in (("gpt-tiny", "mlm"), ("bert-tiny", "clm"), ("bert-tiny", "nsp+sop"), ("t5-tiny", "spann"),
+                             ("gpt-tiny", "clm+fim"), ("bert-tiny", "tlm+nsp")):  # fmt: skip
+        assert problems(make(start, text, objective=objective)) == ["E1507"]
+    with pytest.raises(DanluError) as raised:
+        plan(make("t5-tiny", text, objective="spann"))
+    assert raised.value.nearest == "span"
+
+
+def test_palm_keeps_its_penalty_on_large_logits(text: Path, make: Make) -> None:
+    assert plan(make("palm-tiny", text)).settings.loss.z_weight == 1e-4
+    assert plan(make("palm-tiny", text, loss={"z_weight": 0.0})).settings.loss.z_weight == 0.0
+    assert plan(make("gpt-tiny", text)).settings.loss.z_weight == 0.0

@@ -14,6 +14,7 @@ from torch import nn
 from danlu.data.sources import Source
 from danlu.models.build import ModelConfig, build, parameters
 from danlu.models.families import Family
+from danlu.recipes.machine import size_in_words
 from danlu.settings import Data, merge
 from danlu.train.optimizers import OptimizerName, suggested_rate
 from danlu.voice import Voice
@@ -103,7 +104,7 @@ def say(voice: Voice, name: str, config: ModelConfig, text: Amount, settings: Da
     """What was inferred, in plain words."""
     train, length = settings["train"], settings["data"]["length"]
     size, rows, portion = (
-        f"{text.bytes / 1e6:,.1f} MB",
+        size_in_words(text.bytes),
         train["batch"] * train.get("accumulate", 1),
         train["batch"] * length,
     )

@@ -23,7 +23,7 @@ from danlu.train.log import read_lines
 from danlu.voice import Voice
 
 TEXT = "builtin:english"
-MINUTES = {"mini": 1.5, "tiny": 0.3}  # of training, for each of two models
+MINUTES = {"mini": 1.8, "tiny": 0.3}  # of training, for each of two models
 KILLED = 0.4  # of that time, when the first model's process is killed
 PATIENCE = 600  # seconds until its first step must be done
 BLOCKS = "█▇▆▅▄▃▂▁"[::-1]

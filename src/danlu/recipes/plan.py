@@ -32,14 +32,14 @@ class Plan:
     given: Data  # what was said rather than inferred
 
 
-def plan(call: Call) -> Plan:
-    """Resolve a call. Everything wrong with it is raised together."""
+def plan(call: Call, limits: bool = True) -> Plan:
+    """Resolve a call. Everything wrong with it is raised together; `limits`: a lack of memory or disk, too."""
     start, *paths = call.words or (None,)
     place = Path(start) if start else None
     if place and is_run(place) and not paths and "data" not in call.settings:
         return _going_on(Run(place), call)
     given = merge(call.settings, {"data": {"paths": paths}}) if paths else call.settings
-    source = "command line"
+    source = call.voice.pick("command line", "命令行")
     if place and place.suffix in (".yaml", ".yml"):
         source = str(place)
         written = _ours(read_yaml(place), call)
@@ -48,7 +48,7 @@ def plan(call: Call) -> Plan:
         given = merge(written, given)
     elif start:
         given = {"start": start} | given
-    return _fresh_plan(given, source)
+    return _fresh_plan(given, source, limits)
 
 
 def _ours(written: Data, call: Call) -> Data:
@@ -70,7 +70,7 @@ def _going_on(run: Run, call: Call) -> Plan:
     return Plan(settings, run, _start(settings, text), text, {})
 
 
-def _fresh_plan(given: Data, source: str) -> Plan:
+def _fresh_plan(given: Data, source: str, limits: bool) -> Plan:
     problems: list[DanluError] = []
 
     def attempt(work: Callable[[], T]) -> T | None:
@@ -109,11 +109,39 @@ def _fresh_plan(given: Data, source: str) -> Plan:
     if run:
         problems.extend(folder_problems(run.path))
     if start:
-        problems.extend(_impossible(start, run, settings))
+        problems.extend(_impossible(start, settings))
+        problems.extend(_limits(start, run) if limits else [])
     raise_all(problems)
     assert start
     assert run
-    return Plan(_complete(settings, start, text, given, source), run, start, text, given)
+    complete = _complete(settings, start, text, given, source)
+    return Plan(complete, _interrupted_twin(run, complete, named=bool(settings.output)), start, text, given)
+
+
+def _interrupted_twin(run: Run, settings: Pretrain, named: bool) -> Run:
+    """The run that the same command began before and did not finish, so that it goes on; else the run itself.
+
+    E1621 where the folder asked for by name holds an interrupted run with other settings.
+    """
+    if named:
+        if run.state == "interrupted" and (found := _other_settings(run, settings)):
+            raise DanluError("E1621", where=run.path, verb="pretrain", found=found)
+        return run
+    first = run.path.with_name(run.path.name.rpartition("-")[0]) if run.number > 1 else run.path
+    earlier = (
+        Run(first if number == 1 else first.with_name(f"{first.name}-{number}")) for number in range(1, run.number)
+    )
+    return next((each for each in earlier if each.state == "interrupted" and not _other_settings(each, settings)), run)
+
+
+def _other_settings(run: Run, settings: Pretrain) -> list[str]:
+    """The groups in which a run's settings differ from these; where its file is damaged, that one."""
+    try:
+        theirs = build(Pretrain, run.config)
+    except DanluError:
+        return [CONFIG]
+    passing = ("output", "lang")
+    return [name for name, value in settings if name not in passing and value != getattr(theirs, name)]
 
 
 def _start(settings: Pretrain, text: Amount) -> Start:
@@ -136,8 +164,8 @@ def _complete(settings: Pretrain, start: Start, text: Amount, given: Data, sourc
     return complete.model_copy(update={"data": data})
 
 
-def _impossible(start: Start, run: Run | None, settings: Pretrain) -> list[DanluError]:
-    """What cannot work on this machine or with this model."""
+def _impossible(start: Start, settings: Pretrain) -> list[DanluError]:
+    """What cannot work with this model."""
     problems = []
     try:
         chosen = choose(settings.objective, settings.corruption.kind, start.family)
@@ -145,6 +173,12 @@ def _impossible(start: Start, run: Run | None, settings: Pretrain) -> list[Danlu
             problems.append(DanluError("E1506", where=start.where))
     except DanluError as error:
         problems.append(error)
+    return problems
+
+
+def _limits(start: Start, run: Run | None) -> list[DanluError]:
+    """What cannot work on this machine."""
+    problems = []
     needed, there = memory(start.config, training=True), total_memory()
     if needed > there:
         problems.append(DanluError("E1704", where=start.name, needed=size_in_words(needed), found=size_in_words(there)))

@@ -11,6 +11,7 @@ from danlu.data.division import Division, divide
 from danlu.data.loader import Loader
 from danlu.data.reading import texts
 from danlu.data.sources import fingerprints, sources
+from danlu.errors import DanluError
 from danlu.evaluate.score import TokenScore, score_batches
 from danlu.files import replace_json
 from danlu.generate.engine import Engine
@@ -51,12 +52,17 @@ def pretrain(call: Call) -> Answer:
         )
         return Answer(run.path, run.metrics, run.files())
     say(voice, ready.start.name, ready.start.config, ready.text, ready.settings.model_dump())
-    if run.state == "empty":
+    fresh = run.state == "empty"
+    if fresh:
         run.write_config(ready.settings.model_copy(update={"output": str(run), "lang": None}))
     try:
         carry_out(ready, voice)
     except KeyboardInterrupt:
         raise Stopped(f"danlu pretrain {run}") from None
+    except DanluError:
+        if fresh:
+            run.abandon()
+        raise
     voice.say(
         f"done: {run}  (report: {run.path / 'report.html'})\nnext:  danlu chat {run}",
         f"完成：{run}（报告：{run.path / 'report.html'}）\n下一步：  danlu chat {run}",

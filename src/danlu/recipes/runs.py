@@ -3,25 +3,30 @@
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from danlu.errors import DanluError
-from danlu.files import replace_file, replace_json
+from danlu.files import remove_folder, replace_file, replace_json
 from danlu.recipes.call import Common
 from danlu.report.record import Metrics, read_metrics
 from danlu.settings import Data, merge, read_yaml, to_yaml
 
 CONFIG, MODEL, CARD = "config.yaml", "model", "README.md"
+BEFORE = {CONFIG, "checkpoints", "ledger.json", "journal.jsonl", "metrics.jsonl", "lock"}  # what stands before step 1
 State = Literal["empty", "interrupted", "finished"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; it stands wherever a path is wanted, so it can be handed on as a START."""
+    """A run folder; it stands wherever a path is wanted, so it can be handed on as a START.
+
+    number: the how manyth of its name, where Danlu chose that.
+    """
 
     path: Path
+    number: int = field(default=1, compare=False)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -70,6 +75,13 @@ class Run:
         verb = data.pop("verb")
         head = f"# every setting of this run; repeat it with: danlu {verb} {self.path / CONFIG}\n"
         replace_file(self.path / CONFIG, head + to_yaml({"verb": verb} | data))
+
+    def abandon(self) -> None:
+        """Remove a run that ended before its first step and holds nothing but what was written for it."""
+        found = {path.name for path in self.path.iterdir()}
+        begun = list(self.path.glob("checkpoints/step-*")) or self.history.steps
+        if not begun and found <= BEFORE:
+            remove_folder(self.path)
 
     def files(self) -> tuple[Path, ...]:
         """What the run has written, for people and scripts."""
@@ -123,10 +135,9 @@ def new_run(output: str | None, start: str, data: str) -> Run:
 
 def next_free(path: Path) -> Run:
     """`path`, or `path`-2, -3, … : the first that holds no run."""
-    number, run = 1, Run(path)
+    run = Run(path)
     while run.path.exists() and any(run.path.iterdir() if run.path.is_dir() else [run.path]):
-        number += 1
-        run = Run(path.with_name(f"{path.name}-{number}"))
+        run = Run(path.with_name(f"{path.name}-{run.number + 1}"), run.number + 1)
     return run
 
 

@@ -50,7 +50,8 @@ def find_start(word: str, size: str | None, changes: Data, text_bytes: int, voca
         return Start(f"{family.name}-{own}", family, own, config)
     if size or changes:
         raise DanluError("E1011", where=word, found=size or changes)
-    family, config = Checkpoint.peek(word)
+    beside = Path(word).parent
+    family, config = Checkpoint.peek(Path(word) if beside != Path() and beside.is_dir() else word)  # runs/mistyped
     return Start(word, family, "", config, where=word)
 
 
