@@ -36,33 +36,34 @@ def tokenizer_folder(folder: Path) -> Path:
 
 
 def rate(work, operations: float) -> float:
-    """Operations a second, a low quantile of the times."""
+    """Operations a second, from the median of the times."""
     times = []
-    for _ in range(9):
+    for _ in range(15):
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
-    return operations / sorted(times)[2]
+    return operations / statistics.median(times)
 
 
 def matrix_rates() -> dict[str, float]:
-    """Of 2048^3, and of the model's forward and backward products together, in GFLOP/s."""
+    """Of 2048^3, and of all products of a step, forward and backward, in GFLOP/s; and a step's operations."""
     low = torch.bfloat16
     square = torch.randn(2048, 2048).to(low)
     tokens, asked = rows * width, round(rows * width * (0.15 if masked else 1))
-    shapes = 6 * ([(tokens, 384, 384)] * 4 + [(tokens, 384, 1536), (tokens, 1536, 384)])
     chunk = min(asked, 2**26 // vocabulary)
-    shapes += [(chunk, 384, vocabulary)] * round(asked / chunk)
+    layer = [(1, tokens, 384, 384)] * 4 + [(1, tokens, 384, 1536), (1, tokens, 1536, 384)]
+    layer += [(rows * 6, width, 64, width), (rows * 6, width, width, 64)]  # attention: scores, then values
+    shapes = 6 * layer + [(1, chunk, 384, vocabulary)] * round(asked / chunk)
     spent = operations = 0.0
     for shape in dict.fromkeys(shapes):
-        m, k, n = shape
-        x, w, g = torch.randn(m, k).to(low), torch.randn(n, k).to(low), torch.randn(m, n).to(low)
-        count = shapes.count(shape)
-        for product in (lambda x=x, w=w: x @ w.t(), lambda g=g, w=w: g @ w, lambda g=g, x=x: g.t() @ x):
-            operations += count * 2 * m * k * n
-            spent += count * 2 * m * k * n / rate(product, 2 * m * k * n)
-    return {"square": rate(lambda: square @ square, 2 * 2048**3) / 1e9, "shapes": operations / spent / 1e9,
-            "operations": operations}  # fmt: skip
+        batch, m, k, n = shape
+        x, w, g = (torch.randn(batch, *size).to(low).squeeze(0) for size in ((m, k), (n, k), (m, n)))
+        done = 2 * batch * m * k * n
+        for product in (lambda x=x, w=w: x @ w.mT, lambda g=g, w=w: g @ w, lambda g=g, x=x: g.mT @ x):
+            operations += shapes.count(shape) * done
+            spent += shapes.count(shape) * done / rate(product, done)
+    together = {"square": rate(lambda: square @ square, 2 * 2048**3) / 1e9, "shapes": operations / spent / 1e9}
+    return together | {"operations": operations}
 
 
 with tempfile.TemporaryDirectory() as place:
@@ -77,7 +78,7 @@ with tempfile.TemporaryDirectory() as place:
         tokenizer={"path": str(tokenizer_folder(folder / "tokenizer"))},
         data={"length": width, "cache": str(folder / "cache"),
               "documents": "paragraph" if kind == "documents" else "file"},
-        train={"steps": steps, "batch": rows, "lr": 1e-4, "evaluate_every": steps + 1, "save_every": steps + 1},
+        train={"steps": steps, "batch": rows, "optimizer": "adamw", "lr": 1e-4, "evaluate_every": steps + 1, "save_every": steps + 1},
         samples={"count": 0},
     )  # fmt: skip
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
