@@ -16,6 +16,7 @@ class Letters:
 
     special: ClassVar = {"pad": 0, "start": 1, "separator": 2, "end": 2, "mask": 3, "unknown": 4}
     vocabulary = 5 + 256
+    sentinels: tuple[int, ...] = ()
     fingerprint = hashlib.sha256(b"letters").hexdigest()
 
     def __init__(self) -> None:
@@ -24,6 +25,9 @@ class Letters:
     def encode_many(self, texts: list[str]) -> list[list[int]]:
         self.seen += len(texts)
         return [[5 + byte for byte in text.encode()] for text in texts]
+
+    def id(self, token: str) -> int | None:
+        return None
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         names = {index: f"[{role}]" for role, index in self.special.items()}

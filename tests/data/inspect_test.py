@@ -70,3 +70,47 @@ def test_the_terminal_shows_tokens_targets_and_borders(letters: Any, kind: str, 
 def test_no_more_rows_than_there_are(letters: Any) -> None:
     given = loader(letters, "shift")
     assert len(inspect(given, letters, 10_000).rows) <= len(given.rows) + given.size
+
+
+@pytest.mark.parametrize("kind", ["spans", "infill"])
+def test_what_is_read_and_what_is_written_side_by_side(letters: Any, kind: str) -> None:
+    if kind == "spans":
+        letters.sentinels, letters.vocabulary = tuple(range(300, 280, -1)), 301
+    words = Words.of(letters)
+    settings = CorruptionSettings(kind=kind)
+    rows = pack(Corpus.of(letters.encode_many(TEXTS)), 40, settings, words)
+    found = inspect(Loader(rows, corruption(settings, words), 4, 0), letters, 3, "objective")
+    assert found.parts == ("source", "target")
+    assert len(found.rows) == 6
+    assert found.counts["rows"] == 3
+    for read, written in zip(found.rows[::2], found.rows[1::2], strict=True):
+        assert all(cell.target is None for cell in read)
+        for here, following in pairwise(written):
+            if here.document == following.document >= 0:
+                assert here.target == following.text
+    mark = "sentinel" if kind == "spans" else "masked"
+    assert found.counts[mark]
+    console = Console(file=io.StringIO(), width=80)
+    show(found, Voice("en"), console)
+    assert "what is read" in console.file.getvalue()
+    assert "what is written" in console.file.getvalue()
+
+
+def test_pairs_and_prefixes_are_marked(letters: Any) -> None:
+    words = Words.of(letters)
+
+    def seen(**given: Any) -> Any:
+        settings = CorruptionSettings(**given)
+        rows = pack(Corpus.of(letters.encode_many(TEXTS)), 40, settings, words)
+        return inspect(Loader(rows, corruption(settings, words), 4, 0), letters, 20)
+
+    pairs = seen(kind="mask", pairs="next")
+    answers = [cell.target for row in pairs.rows for cell in row if cell.target in ("✓", "✗")]
+    assert {"✓", "✗"} == set(answers)
+    assert pairs.counts["second"]
+    prefix = seen(kind="prefix")
+    assert prefix.counts["prefix"]
+    for row in prefix.rows:
+        for here, following in pairwise(row):
+            if here.mark == following.mark == "prefix" and here.document == following.document:
+                assert here.target is None

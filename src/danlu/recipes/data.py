@@ -19,6 +19,7 @@ from danlu.errors import DanluError
 from danlu.files import replace_file
 from danlu.recipes.call import Answer, Call, Common
 from danlu.recipes.machine import size_in_words
+from danlu.recipes.objectives import OBJECTIVES
 from danlu.recipes.plan import plan
 from danlu.recipes.pretrain import loaders, make_tokenizer
 from danlu.recipes.runs import folder_problems, slug
@@ -59,7 +60,10 @@ def inspect(call: Call) -> Answer:
     start = ready.start
     tokenizer = find_tokenizer(start.where) if start.where else make_tokenizer(ready.settings, start.family, call.voice)
     training, _ = loaders(ready.settings, divide(ready.settings.data, tokenizer, call.voice), tokenizer, start.family)
-    seen = look(training, tokenizer, settings.rows)
+    named = " + ".join(
+        f"{name}: {call.voice.pick(OBJECTIVES[name].en, OBJECTIVES[name].zh)}" for name in ready.settings.objective
+    )
+    seen = look(training, tokenizer, settings.rows, named)
     show(seen, call.voice)
     if settings.html:
         replace_file(settings.html, inspection_page(seen, call.voice))

@@ -7,7 +7,7 @@ from danlu.report.html import Html, Section, element, join, page, panel, tiles
 from danlu.report.plots import colour
 from danlu.voice import Voice
 
-COLOURS = {"masked": 0, "replaced": 4, "kept": 2, "special": 5, "pad": 5}
+COLOURS = {"masked": 0, "replaced": 4, "kept": 2, "sentinel": 1, "second": 3, "prefix": 2, "special": 5, "pad": 5}
 COUNTS = {"rows": "行", "tokens": "词元", "documents": "文档", "targets": "应答"}
 EXPLAINED = (
     "Above: what enters the model. In small print: what it should answer there. A red line: a new document.",
@@ -20,10 +20,7 @@ def inspection_page(inspection: Inspection, voice: Voice) -> str:
     marks = [mark for mark in MARKS if inspection.counts.get(mark)]
     names = [element("span", _words(mark, voice), class_="dots", style=colour(COLOURS[mark])) for mark in marks]
     facts = [(_words(name, voice), f"{count:,}", _share(inspection, name)) for name, count in inspection.counts.items()]
-    rows = [
-        panel(element("h3", voice.pick(f"row {at}", f"第 {at} 行")), _row(row))
-        for at, row in enumerate(inspection.rows)
-    ]
+    rows = [panel(element("h3", inspection.title(at, voice)), _row(row)) for at, row in enumerate(inspection.rows)]
     sections = [
         Section("counts", voice.pick("Counts", "统计"), tiles(facts)),
         Section(
@@ -42,7 +39,7 @@ def _row(cells: Sequence[Cell]) -> Html:
     parts: list[Html] = []
     document = cells[0].document if cells else 0
     for cell in cells:
-        if cell.document != document:
+        if cell.document != document and cell.mark != "pad":
             parts.append(element("span", class_="border"))
             document = cell.document
         parts.append(_token(cell))

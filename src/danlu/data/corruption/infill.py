@@ -85,7 +85,7 @@ def shuffled(given: Fragments, chance: Chance, words: Words) -> Numbers:
     """Which body token stands at each place once the sentences of every text are in another order, (N,)."""
     ends = words.ends_sentence[given.tokens]
     begins = given.place == 0
-    begins[1:] |= ends[:-1]
+    begins[1:] |= ends[:-1] & ~ends[1:]  # a line's end belongs to the sentence before it
     sentence = np.cumsum(begins) - 1
     keys = chance.draw(given.rows.tokens.shape[1], SENTENCE)[given.at][begins][sentence]
     return np.lexsort((given.place, sentence, keys, given.owner))

@@ -60,8 +60,8 @@ class PairRows(Rows):
         """How long A is, (F,); 0 where there is no pair."""
         place, length = given.place, given.length[given.owner]
         inner = (place >= length / 4) & (place <= 3 * length / 4)
-        after_sentence = np.zeros(len(place), bool)
-        after_sentence[1:] = self.words.ends_sentence[given.tokens[:-1]]
+        ends, after_sentence = self.words.ends_sentence[given.tokens], np.zeros(len(place), bool)
+        after_sentence[1:] = ends[:-1] & ~ends[1:]
         score = np.where(place == 0, -1, chance[given.at] + 2 * inner + 4 * (inner & after_sentence))
         best = np.lexsort((score, given.owner))[np.cumsum(given.length) - 1]
         return place[best]
