@@ -78,7 +78,8 @@ with tempfile.TemporaryDirectory() as place:
         tokenizer={"path": str(tokenizer_folder(folder / "tokenizer"))},
         data={"length": width, "cache": str(folder / "cache"),
               "documents": "paragraph" if kind == "documents" else "file"},
-        train={"steps": steps, "batch": rows, "optimizer": "adamw", "lr": 1e-4, "evaluate_every": steps + 1, "save_every": steps + 1},
+        train={"steps": steps, "batch": rows, "optimizer": "adamw", "lr": 1e-4,
+               "evaluate_every": steps + 1, "save_every": steps + 1},
         samples={"count": 0},
     )  # fmt: skip
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
