@@ -77,7 +77,7 @@ with tempfile.TemporaryDirectory() as place:
                "dropout": dropout, "attention_dropout": dropout},
         tokenizer={"path": str(tokenizer_folder(folder / "tokenizer"))},
         data={"length": width, "cache": str(folder / "cache"),
-              "documents": "paragraph" if kind == "documents" else "file"},
+              "documents": "paragraphs" if kind == "documents" else "file"},
         train={"steps": steps, "batch": rows, "optimizer": "adamw", "lr": 1e-4,
                "evaluate_every": steps + 1, "save_every": steps + 1},
         samples={"count": 0},
