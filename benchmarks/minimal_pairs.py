@@ -81,24 +81,19 @@ def main() -> None:
             test.write_text(file.read(), encoding="utf8")
         recipe = RECIPE | {"train": RECIPE["train"] | {"minutes": options.minutes}}
         run = danlu.pretrain(options.family, corpus, output=options.output or folder / "run", **recipe)
+        size = corpus.stat().st_size
         limit = {"limit": options.limit} if options.limit else {}
         pairs = danlu.call("evaluate", run.path, DATA / "blimp/blimp.jsonl.gz", **limit).metrics
         text = danlu.call("evaluate", run.path, test).metrics
         lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     conditions = {
-        "minutes": options.minutes, "family": options.family, "recipe": RECIPE, "corpus_bytes": run.config["data"],
+        "minutes": options.minutes, "family": options.family, "recipe": RECIPE, "corpus_bytes": size,
         "steps": len(steps), "tokens": steps[-1]["tokens"], "pairs": pairs, "wikitext2_test": text,
     }  # fmt: skip
-    accuracy = 100 * pairs["pairs"]["value"] if isinstance(pairs["pairs"], dict) else 100 * pairs["pairs"]
-    Answer(
-        "BLiMP accuracy (%) after 20 minutes, against a 5-gram's",
-        accuracy,
-        FIVE_GRAM,
-        accuracy / FIVE_GRAM,
-        1.0,
-        conditions,
-    ).show()
+    accuracy = 100 * pairs["pairs"]["value"]
+    question = f"BLiMP accuracy (%) after {options.minutes:g} minutes, against a 5-gram's"
+    Answer(question, accuracy, FIVE_GRAM, accuracy / FIVE_GRAM, 1.0, conditions).show()
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ def ask(kind: str, rounds: int, steps: int) -> None:
     shipped_bar, tuned_bar, memory_bar = BARS[kind]
     with tempfile.TemporaryDirectory() as place:
         text = Path(place) / "wikitext.txt"
-        with gzip.open(SHARED / "data/wikitext2/valid.txt.gz", "rt", encoding="utf8") as source:
-            text.write_text(source.read(), encoding="utf8")
+        text.write_text(wikitext(kind), encoding="utf8")
         theirs = [str(WORKERS / "trainer_lm.py"), kind]
         ours = [str(WORKERS / "danlu_lm.py"), kind, str(text), str(steps)]
         calls = {"ours": ours, "shipped": [*theirs, "shipped", str(text), str(steps)]}
@@ -59,6 +58,13 @@ def ask(kind: str, rounds: int, steps: int) -> None:
         Answer(f"{unit} tuned", speed["ours"], speed["tuned"], ratio, tuned_bar, conditions).show()
     ratio = speed["ours"] / speed["shipped"]
     Answer(f"{unit} as shipped", speed["ours"], speed["shipped"], ratio, shipped_bar, conditions).show()
+
+
+def wikitext(kind: str) -> str:
+    """The text; for `documents` each of its lines, a heading or a paragraph, is one, with a blank line after it."""
+    with gzip.open(SHARED / "data/wikitext2/valid.txt.gz", "rt", encoding="utf8") as source:
+        text = source.read()
+    return text if kind != "documents" else "\n\n".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def main() -> None:
