@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny import TinyModel, trainer
-from torch import Tensor, nn
+from torch import nn
 
 from danlu.errors import DanluError
 from danlu.train.log import Journal
 from danlu.train.resume import Checkpoints, anchors, step_of, verify
 from danlu.train.saving import Saver
-from danlu.train.tensors import load_model, model_tensors, optimizer_tensors, write_tensors
+from danlu.train.tensors import load_model, model_tensors, optimizer_tensors
 from danlu.voice import Voice
 
 TENSORS = {"model": {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor(3)}}
@@ -38,28 +37,6 @@ def test_what_is_saved_is_read_again(three: Path) -> None:
     for name, tensor in newest.tensors("model").items():
         assert torch.equal(tensor, TENSORS["model"][name])
     assert newest.tensors("best") == {}
-
-
-def test_safetensors_of_every_kind_as_the_library_reads_them(tmp_path: Path) -> None:
-    dtypes = [
-        torch.float64,
-        torch.float32,
-        torch.float16,
-        torch.bfloat16,
-        torch.int64,
-        torch.int32,
-        torch.uint8,
-        torch.bool,
-    ]
-    tensors: dict[str, Tensor] = {str(dtype): (torch.rand(3, 5) * 4).to(dtype) for dtype in dtypes}
-    tensors |= {"empty": torch.zeros(0, 4), "number": torch.tensor(1.5), "turned": torch.rand(4, 3).T}
-    with (tmp_path / "x").open("wb") as file:
-        write_tensors(file, tensors)
-    read = load_file(tmp_path / "x")
-    assert read.keys() == tensors.keys()
-    for name, tensor in tensors.items():
-        assert read[name].dtype == tensor.dtype
-        assert torch.equal(read[name], tensor)
 
 
 def test_tied_tensors_are_written_once() -> None:

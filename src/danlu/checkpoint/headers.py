@@ -10,7 +10,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ DTYPES = {
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+class Writable(Protocol):
+    def write(self, raw: Any, /) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def read_tensor(path: Path, entry: Entry) -> Tensor:
     return raw.view(entry.dtype).reshape(entry.shape)
 
 
-def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(file: Writable, tensors: Mapping[str, Tensor]) -> None:
     """Header, then each tensor's bytes: no second copy of the whole in memory. Equal tensors give equal files."""
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))  # so that each stays aligned
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

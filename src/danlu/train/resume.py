@@ -20,8 +20,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from danlu import files
+from danlu.checkpoint.headers import write_tensors
 from danlu.errors import DanluError
-from danlu.train.tensors import Tensors, write_tensors
+from danlu.train.tensors import Tensors
 
 SCHEMA = 1
 MANIFEST, STATE = "manifest.json", "state.json"

@@ -1,9 +1,7 @@
-"""The tensors of a training state by name, and the safetensors format, written as a stream."""
+"""The tensors of a training state, by name."""
 
-import json
-import struct
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,30 +10,6 @@ from danlu.errors import DanluError
 
 Tensors = dict[str, Tensor]
 Scalars = dict[str, Any]
-
-DTYPES = {
-    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
-    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
-}  # fmt: skip
-
-
-class Writable(Protocol):
-    def write(self, raw: Any, /) -> object: ...
-
-
-def write_tensors(file: Writable, tensors: Mapping[str, Tensor]) -> None:
-    """Header length (8 bytes), JSON header, then each tensor's bytes: no second copy of the whole in memory."""
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))  # so that each stays aligned
-    header: dict[str, Any] = {}
-    end = 0
-    for name, tensor in ordered:
-        start, end = end, end + tensor.nbytes
-        header[name] = {"dtype": DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    raw = json.dumps(header, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    file.write(struct.pack("<Q", len(raw)) + raw)
-    for _, tensor in ordered:
-        file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
 
 
 def model_tensors(model: nn.Module) -> Tensors:
