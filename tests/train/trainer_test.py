@@ -16,6 +16,7 @@ from danlu.errors import DanluError
 from danlu.train.evaluation import HeldOut
 from danlu.train.log import read_lines
 from danlu.train.objectives import TokenObjective
+from danlu.train.optimizers import OPTIMIZERS
 
 
 def gradients(folder: Path, **changes: Any) -> dict[str, Tensor]:
@@ -152,7 +153,7 @@ class Asked(TinyLoader):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
 def test_resumed_equals_uninterrupted(tmp_path: Path, number: int, optimizer: str) -> None:
     held_out = HeldOut(TokenObjective(), TinyLoader(), batches=2)
     same: dict[str, Any] = {"optimizer": optimizer, "evaluate": held_out, "evaluate_every": 4, "micro": 4}
