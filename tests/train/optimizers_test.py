@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from danlu.train.optimizers import OPTIMIZERS, make_optimizer, orthogonalized
-from danlu.train.schedules import DECAYS, factor
 
 
 class Toy(nn.Module):
@@ -99,16 +98,6 @@ def test_frozen_parameters_are_left_out() -> None:
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     assert id(model.one.weight) not in held
     assert id(model.two.weight) in held
-
-
-@pytest.mark.parametrize("name", list(DECAYS))
-def test_schedules(name: str) -> None:
-    assert factor(name, 0.0, 0.1) == 0.0
-    assert factor(name, 0.05, 0.1) == pytest.approx(0.5)
-    assert factor(name, 0.1, 0.1) == pytest.approx(1.0)
-    values = [factor(name, done / 100, 0.1, floor=0.1) for done in range(10, 101)]
-    assert values == sorted(values, reverse=True)
-    assert values[-1] == pytest.approx(1.0 if name == "constant" else 0.1)
 
 
 def random_walk(name: Any, count: int = 5, **asked: Any) -> tuple[list[Tensor], list[list[Tensor]], list[Tensor]]:

@@ -39,8 +39,8 @@ class Pace:
             return min(1.0, (progress.step + 0.5) / self.total)
         return min(1.0, progress.elapsed / (self.budget or 1.0))
 
-    def warmup(self, wanted: float, progress: Progress) -> float:
-        """Warm-up as a share of the work: below 1 it is one already, from 1 on it is a number of steps."""
+    def share(self, wanted: float, progress: Progress) -> float:
+        """Warm-up or hold as a share of the work: below 1 it is one already, from 1 on it is a number of steps."""
         if wanted < 1:
             return wanted
         if self.total is not None:

@@ -1,6 +1,6 @@
 """Everything about a training run that is not its model and not its data."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,8 @@ from danlu.train.optimizers import OptimizerName
 from danlu.train.schedules import ScheduleName
 
 Precision = Literal["auto", "bf16", "float32"]
+Decay = Annotated[float, Field(ge=0)] | Literal["rate"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainSettings(Settings):
@@ -29,15 +31,23 @@ class TrainSettings(Settings):
         None, ge=1
     )  # rows in one forward pass; None: the whole batch. Changes memory, not the sums
 
+    first_batch: int | None = Field(None, ge=1)  # rows of the first batch, growing evenly to `batch` (GPT-3)
+    ramp: float = Field(0.05, gt=0)  # over so much: below 1 a share of the work, from 1 on a number of batches
+    lengths: dict[int, float] = Field(default_factory=dict)  # row length: share of the work, before the full length
+
     lr: float | None = Field(None, gt=0)  # None: what suits the optimiser and the width of the model
     optimizer: OptimizerName = "adamw"
-    weight_decay: float = Field(0.1, ge=0)
-    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: Decay = 0.1  # "rate": as large as the rate itself, of Adafactor (PaLM)
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = Field(1e-8, gt=0)
     momentum: float = Field(0.95, ge=0, lt=1)  # of Muon
+    factored: bool = True  # of Adafactor: a row and a column for each matrix, not every square
     schedule: ScheduleName = "cosine"
     warmup: float = Field(0.05, ge=0)  # below 1 a share of the work, from 1 on a number of steps
+    hold: float | None = Field(None, ge=0)  # the same, at the full rate; None: the schedule's own
+    until: float = Field(1.0, gt=0, le=1)  # the share of the work at which the decay has ended
     floor: float = Field(0.0, ge=0, le=1)  # the lowest share of the rate after warm-up
+    power: float = Field(1.0, gt=0)  # of the polynomial schedule
     clip: float | None = Field(1.0, gt=0)  # the longest gradient; None: as long as it is
     guard: GuardSettings = GuardSettings()
 
@@ -58,4 +68,16 @@ class TrainSettings(Settings):
     def _one_length(self) -> Self:
         if sum(length is not None for length in (self.steps, self.epochs, self.minutes)) > 1:
             raise ValueError("give one of steps, epochs and minutes")
+        return self
+
+    @model_validator(mode="after")
+    def _one_course(self) -> Self:
+        if self.weight_decay == "rate" and self.optimizer != "adafactor":
+            raise ValueError("weight_decay=rate is Adafactor's")
+        if self.schedule == "inverse_sqrt" and not (self.warmup or self.hold):
+            raise ValueError("inverse_sqrt falls from where warmup or hold end: give one")
+        if self.minutes is not None and (self.lengths or (self.first_batch and self.ramp < 1)):
+            raise ValueError("a share of train.minutes is no number of steps: lengths and ramp need steps or epochs")
+        if sum(self.lengths.values()) >= 1 or any(length < 1 or share <= 0 for length, share in self.lengths.items()):
+            raise ValueError("lengths: shares of the work above 0 that leave some for the full length")
         return self

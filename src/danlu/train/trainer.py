@@ -53,7 +53,8 @@ class Trainer:
     over every row of the step, so that rows can be taken in pieces of any size. All chance in a piece comes from
     torch's generator, seeded by (seed, position, piece): nothing about randomness has to be saved.
 
-    evaluate: a function of the model (in eval mode) that returns numbers by name, `loss` among them; see `HeldOut`.
+    evaluate: a function of the model (in eval mode) that returns numbers by name, `loss` among them; see `HeldOut`. The
+    best weights are those of the lowest `cost`, or loss where there is none.
     """
 
     def __init__(
@@ -155,8 +156,12 @@ class Trainer:
         return [next(self.stream) for _ in range(self.settings.accumulate)]
 
     def _set_rate(self) -> None:
-        warmup = self.pace.warmup(self.settings.warmup, self.progress)
-        share = factor(self.settings.schedule, self.pace.done(self.progress), warmup, self.settings.floor)
+        settings, progress = self.settings, self.progress
+        share = factor(
+            settings.schedule, self.pace.done(progress), self.pace.share(settings.warmup, progress), settings.floor,
+            hold=None if settings.hold is None else self.pace.share(settings.hold, progress), until=settings.until,
+            power=settings.power,
+        )  # fmt: skip
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * share
 
@@ -225,7 +230,7 @@ class Trainer:
             return  # a resumed run finds it still due
         finally:
             self.model.train()
-        self._compare(values["loss"])
+        self._compare(values.get("cost", values["loss"]))
         progress.evaluated = progress.step
         self._write({"step": progress.step, "evaluation": values, "seconds": round(progress.elapsed, 3)})
         shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
@@ -360,5 +365,5 @@ def _optimizer(model: nn.Module, settings: TrainSettings, precision: torch.dtype
         lr = suggested_rate(settings.optimizer, max(widths, default=768))
     return make_optimizer(
         model, settings.optimizer, lr=lr, weight_decay=settings.weight_decay, betas=settings.betas, eps=settings.eps,
-        momentum=settings.momentum, precision=precision,
+        momentum=settings.momentum, precision=precision, factored=settings.factored,
     )  # fmt: skip
