@@ -74,6 +74,18 @@ def bert(draw: Draw) -> Any:
     return transformers.BertForMaskedLM(transformers.BertConfig(**encoder(draw)))
 
 
+def xlm(draw: Draw) -> Any:
+    heads, size = attention(draw)
+    languages = draw.choice([1, 3])
+    words = {
+        "vocab_size": draw.randint(40, 99), "emb_dim": heads * size, "n_layers": draw.randint(1, 3), "n_heads": heads,
+        "max_position_embeddings": 30, "n_langs": languages, "gelu_activation": draw.random() < 0.7,
+        "layer_norm_eps": draw.choice([1e-12, 1e-5]), "tie_word_embeddings": draw.random() < 0.7, "pad_token_id": 1,
+    }  # fmt: skip
+    names = {"lang2id": {"de": 1, "en": 0, "fr": 2}} if languages > 1 and draw.random() < 0.7 else {}
+    return transformers.XLMWithLMHeadModel(transformers.XLMConfig(**words, **names))
+
+
 def roberta(draw: Draw) -> Any:
     return transformers.RobertaForMaskedLM(transformers.RobertaConfig(**encoder(draw)))
 
@@ -182,7 +194,7 @@ def mbart(draw: Draw) -> Any:
 
 
 REFERENCES = {
-    "bert": bert, "roberta": roberta, "xlm-roberta": xlm_roberta, "gpt2": gpt2, "opt": opt, "palm": palm,
+    "bert": bert, "roberta": roberta, "xlm": xlm, "xlm-roberta": xlm_roberta, "gpt2": gpt2, "opt": opt, "palm": palm,
     "llama": llama, "mistral": mistral, "qwen2": qwen2, "qwen3": qwen3, "t5": t5, "mt5": mt5, "bart": bart,
     "mbart": mbart,
 }  # fmt: skip

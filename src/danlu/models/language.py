@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
+from danlu.nn.attention import Attention
 from danlu.nn.cache import Cache
 from danlu.nn.embedding import TokenEmbedding, TokenEmbeddingConfig
 from danlu.nn.heads import HeadConfig, LanguageHead, PairHead
@@ -51,7 +53,8 @@ class Tower(nn.Module):
 
     def forward(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
-        documents: Tensor | None = None, positions: Tensor | None = None, cache: Cache | None = None, **memory: Any,
+        documents: Tensor | None = None, positions: Tensor | None = None, languages: Tensor | None = None,
+        cache: Cache | None = None, **memory: Any,
     ) -> Tensor:  # fmt: skip
         """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given."""
         valid = None if valid is None else valid.bool()
@@ -59,9 +62,20 @@ class Tower(nn.Module):
             positions = count_positions(tokens, valid, documents)
             if cache is not None:
                 positions = positions + cache.next_positions()
-        x = self.embedding(tokens, positions, segments)
-        hidden: Tensor = self.transformer(x, Marks(positions, steps, valid, documents), cache=cache, **memory)
-        return hidden
+        marks = Marks(positions + self._prefix, steps, valid, documents)
+        prompt = self.embedding.prompts.count if self.embedding.prompts and not (cache and cache.length) else 0
+        if prompt:
+            marks = marks.after(prompt)
+            segments, languages = (None if mark is None else pad(mark, (prompt, 0)) for mark in (segments, languages))
+        x = self.embedding(tokens, marks.positions, segments, languages)
+        hidden: Tensor = self.transformer(x, marks, cache=cache, **memory)
+        return hidden[:, prompt:]
+
+    @property
+    def _prefix(self) -> int:
+        """How many positions are taken by learned keys and values that come before every token."""
+        first = self.transformer.blocks[0].attention
+        return first.prefixes.count if isinstance(first, Attention) and first.prefixes else 0
 
 
 def count_positions(tokens: Tensor, valid: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
@@ -94,16 +108,17 @@ class LanguageModel(nn.Module):
 
     def hidden(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
-        documents: Tensor | None = None, positions: Tensor | None = None, cache: Cache | None = None,
+        documents: Tensor | None = None, positions: Tensor | None = None, languages: Tensor | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:  # fmt: skip
         """What the head reads: (B, T, D).
 
         tokens (B, T). valid (B, T): false for padding. segments (B, T): 0 or 1, BERT's two sentences. steps (B, T):
         who sees whom, see `attention_mask`; None: a decoder's 0 1 2 or an encoder's 0 0 0. documents (B, T): tokens of
-        different documents do not see each other. positions (B or 1, T): counted where not given. cache: of the tokens
-        before.
+        different documents do not see each other. positions (B or 1, T): counted where not given. languages (B, T):
+        their numbers, for a model that tells them apart (XLM). cache: of the tokens before.
         """
-        hidden: Tensor = self.tower(tokens, valid, segments, steps, documents, positions, cache=cache)
+        hidden: Tensor = self.tower(tokens, valid, segments, steps, documents, positions, languages, cache=cache)
         return hidden
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None, **inputs: Any) -> Tensor:

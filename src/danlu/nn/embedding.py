@@ -3,6 +3,7 @@
 from pydantic import Field
 from torch import Tensor, nn
 
+from danlu.nn.adapters import Prompts
 from danlu.nn.dropout import Dropout
 from danlu.nn.mlp import NormConfig
 from danlu.nn.positions import LearnedPositions
@@ -14,13 +15,14 @@ class TokenEmbeddingConfig(Settings):
     width: int | None = Field(None, gt=0)  # of the table, where it is narrower than the model (OPT-350M)
     positions: LearnedPositions | None = None
     segments: int = Field(0, ge=0)
+    languages: tuple[str, ...] = ()  # names, in the order of their numbers (XLM)
     norm: NormConfig | None = None
     scale: float = 1.0  # of the token vectors
     dropout: float = Field(0.0, ge=0, lt=1)
 
 
 class TokenEmbedding(nn.Module):
-    """Token plus position plus segment, normalised where the family does so."""
+    """Token plus position plus segment plus language, normalised where the family does so."""
 
     def __init__(self, width: int, config: TokenEmbeddingConfig):
         super().__init__()
@@ -32,12 +34,19 @@ class TokenEmbedding(nn.Module):
         self.offset = learned.offset if learned else 0
         self.positions = nn.Embedding(learned.length + learned.offset, width) if learned else None
         self.segments = nn.Embedding(config.segments, width) if config.segments else None
+        self.languages = nn.Embedding(len(config.languages), width) if config.languages else None
         self.norm = config.norm.build(width) if config.norm else None
         self.dropout = Dropout(config.dropout)
+        self.prompts: Prompts | None = None
 
-    def forward(self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None) -> Tensor:
-        """tokens and segments (B, T), positions (B or 1, T) -> (B, T, D)."""
+    def forward(
+        self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None, languages: Tensor | None = None
+    ) -> Tensor:
+        """tokens, segments and languages (B, T), positions (B or 1, T) -> (B, T, D). Where there are more positions than
+        tokens, the first are those of a prompt."""
         x: Tensor = self.tokens(tokens)
+        if self.prompts is not None and positions.shape[1] > tokens.shape[1]:
+            x = self.prompts(x)
         if self.scale != 1.0:
             x = x * self.scale
         if self.projection is not None:
@@ -46,6 +55,8 @@ class TokenEmbedding(nn.Module):
             x = x + self.positions(positions + self.offset)
         if self.segments is not None:  # without segments, all tokens are of the first
             x = x + (self.segments.weight[0] if segments is None else self.segments(segments))
+        if self.languages is not None and languages is not None:  # without them, text of no language in particular
+            x = x + self.languages(languages)
         if self.norm is not None:
             x = self.norm(x)
         out: Tensor = self.dropout(x)

@@ -16,14 +16,15 @@ from danlu.models.families.llama import LLAMA, MISTRAL, QWEN2, QWEN3
 from danlu.models.families.opt import OPT
 from danlu.models.families.palm import PALM
 from danlu.models.families.t5 import MT5, T5
+from danlu.models.families.xlm import XLM
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        BERT, ROBERTA, XLM_ROBERTA, GPT2, GPT3, OPT, PALM, LLAMA, MISTRAL, QWEN2, QWEN3, T5, MT5, BART, MBART,
+        BERT, ROBERTA, XLM, XLM_ROBERTA, GPT2, GPT3, OPT, PALM, LLAMA, MISTRAL, QWEN2, QWEN3, T5, MT5, BART, MBART,
     )
 }  # fmt: skip
-ALIASES = {"gpt": "gpt2", "xlmr": "xlm-roberta", "xlm": "xlm-roberta", "xlm-r": "xlm-roberta", "qwen": "qwen3"}
+ALIASES = {"gpt": "gpt2", "xlmr": "xlm-roberta", "xlm-r": "xlm-roberta", "qwen": "qwen3"}
 MODEL_TYPES = {kind: family for family in FAMILIES.values() for kind in family.model_types}
 
 
