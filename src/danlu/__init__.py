@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from danlu.recipes.runs import Run
 
 __version__ = "0.1.0"
-__all__ = ["call", "load", "pretrain", "resume"]
+__all__ = ["call", "finetune", "load", "pretrain", "resume"]
 
 # Threads that wait spin for microseconds, then sleep; read when torch is imported. On two cores beside another busy
 # process, torch's own choice (milliseconds) cost nine tenths of the training speed; sleeping at once costs half of it
@@ -36,6 +36,12 @@ def pretrain(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = Fa
     """
     words = [data] if isinstance(data, (str, PathLike)) else list(data)
     return _run(call("pretrain", start, *words, quiet=quiet, **settings))
+
+
+def finetune(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = False, **settings: Any) -> "Run":
+    """Teach a model a task from rows with answers; the finished run. The task is inferred from the columns, or `task=`."""
+    words = [data] if isinstance(data, (str, PathLike)) else list(data)
+    return _run(call("finetune", start, *words, quiet=quiet, **settings))
 
 
 def resume(run: Where, *, quiet: bool = False) -> "Run":

@@ -52,6 +52,8 @@ VERBS = (
          "train, compare, extend tokenizers", "训练、比较、扩充分词器"),
     Verb("pretrain", "danlu.recipes.pretrain", "pretrain",
          "train a model from nothing, or further; resume a run", "从零预训练、继续预训练，或恢复中断的运行"),
+    Verb("finetune", "danlu.recipes.finetune", "finetune",
+         "teach a model a task from a small file", "用一份小数据教模型完成任务"),
     Verb("evaluate", "danlu.recipes.evaluate", "evaluate",
          "measure a model on a text, with intervals", "在文本上评测模型，给出置信区间"),
     Verb("chat", "danlu.recipes.chat", "chat",

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from danlu.checkpoint.weights import SHARD, Weights, open_weights, write_weights
 from danlu.errors import DanluError
 from danlu.files import file_hash, new_folder, replace_json
 from danlu.models.build import Model, ModelConfig, build, parameters, read_config
+from danlu.models.classifier import ClassifierConfig
 from danlu.models.families import FAMILIES, Family, family_of
+from danlu.models.families.heads import read_model, write_model
+from danlu.models.families.heads import table as table_of
 from danlu.models.weights import Loaded, Table, export, load
 from danlu.nn.parameters import tied_names
 from danlu.text.tokenizer import Tokenizer
@@ -26,7 +29,8 @@ from danlu.text.tokenizer import Tokenizer
 RECORD, GENERATION = "danlu.json", "generation_config.json"
 FORMAT = 1
 OWN = "danlu"  # the model_type of a folder that no published class can read
-OWN_TABLE = Table({"tower": "tower", "encoder": "encoder", "decoder": "decoder", "head": "head", "pairs": "pairs"})
+PARTS = ("tower", "encoder", "decoder", "head", "pairs", "heads")
+OWN_TABLE = Table({part: part for part in PARTS})
 MOST = {
     "depth": 1_024, "width": 65_536, "vocabulary": 2_000_000, "length": 2**30, "original": 2**30, "windows": 2**30,
     "max_distance": 2**30,
@@ -58,17 +62,20 @@ class Checkpoint:
 
     @staticmethod
     def load(
-        where: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, seed: int = 0
-    ) -> "Checkpoint":
+        where: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, seed: int = 0,
+        become: Callable[[ModelConfig], ModelConfig] | None = None,
+    ) -> "Checkpoint":  # fmt: skip
         """From a model folder, a run, an installed model, the local cache, or the hub. dtype: as in the file if None.
 
-        seed: for parts that published files leave out. Errors: E1420 to E1429, and those of config.json, of weights
+        seed: for parts that published files leave out. become: from the folder's config to that of a model with the
+        same tower and other heads; heads the folder does not have are drawn afresh. Errors: E1420 to E1429, and those of config.json, of weights
         and of tokenizers (E1402 to E1410, E1302 to E1304).
         """
         place = find_model(where)
-        family, config = _read_config(place.folder)
+        family, stored = _read_config(place.folder)
+        config = become(stored) if become else stored
         weights = open_weights(place.folder, place.root)
-        table = _table(family, config, place.folder)
+        table = _table(family, config, place.folder, stored)
         _check_depth(config, weights, place.folder)
         with torch.device("meta"):
             model = build(config, "meta")
@@ -106,8 +113,8 @@ class Checkpoint:
     def _published(self) -> tuple[dict[str, Any], Table, str | None]:
         """config.json, the table of names, and why transformers has no class for the model, where it has none."""
         try:
-            hf = self.family.write(self.config)
-            table = self.family.table(self.config)
+            hf = write_model(self.family, self.config)
+            table = table_of(self.family, self.config)
             list(table.locate(tied_names(self.model)))
         except DanluError as error:
             if error.code not in ("E1405", "E1409"):
@@ -162,7 +169,7 @@ def _read_config(folder: Path) -> tuple[Family, ModelConfig]:
         family = family_of(hf, folder / CONFIG)
         if named and named.reader is family.reader:  # GPT-3 is written as GPT-2, and still is GPT-3
             family = named
-        config = family.read(hf, folder / CONFIG)
+        config = read_model(family, hf, folder / CONFIG, record)
     _check_size(config, folder)
     return family, config
 
@@ -205,16 +212,23 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, int]]:
 
 def _check_depth(config: ModelConfig, weights: Weights, folder: Path) -> None:
     """A layer without a tensor is none: what the file cannot fill is not built. E1408."""
+    base = config.base if isinstance(config, ClassifierConfig) else config
     for name in ("transformer", "encoder", "decoder"):
-        stack = getattr(config, name, None)
+        stack = getattr(base, name, None)
         if stack and stack.depth > len(weights):
             possible = f"{len(weights)} tensors"
             raise DanluError("E1408", where=folder / CONFIG, name="depth", found=stack.depth, possible=possible)
 
 
-def _table(family: Family, config: ModelConfig, folder: Path) -> Table:
+def _table(family: Family, config: ModelConfig, folder: Path, stored: ModelConfig) -> Table:
+    """The names in a folder; where it shall become another model than the `stored` one, those of what both have."""
     own = read_table(folder / CONFIG).get("model_type") in (OWN,)
-    return OWN_TABLE if own else family.table(config)
+    if config == stored:
+        return OWN_TABLE if own else table_of(family, config)
+    if not own:
+        return table_of(family, config, start=True, outputs=False)
+    kept = {part: part for part in PARTS[:3]} | {"heads": "—"}
+    return Table(kept, optional=("heads.",), spare=tuple(rf"{part}\..*" for part in PARTS[2:]))
 
 
 def _check_shapes(model: Model, weights: Weights, table: Table, folder: Path) -> None:

@@ -15,6 +15,7 @@ from danlu.checkpoint.weights import Weights
 from danlu.errors import DanluError
 from danlu.files import replace_json, write_file
 from danlu.models.build import Model
+from danlu.models.classifier import Classifier
 from danlu.text.tokenizer import Tokenizer
 
 TENSORS, FACTS = "golden.safetensors", "golden.json"
@@ -40,8 +41,10 @@ def write_golden(folder: Path, model: Model, vocabulary: int, tokenizer: Tokeniz
     draw = torch.Generator().manual_seed(0)
     names = ("source", "target") if model.config.kind == "sequence_to_sequence" else ("tokens",)
     inputs = {name: torch.randint(vocabulary, (ROWS, length), generator=draw) for name in names}
-    entries = torch.arange(0, vocabulary, -(-vocabulary // ENTRIES))
-    logits = _logits(model, inputs, entries)
+    logits = _logits(model, inputs)
+    count = logits.shape[-1] if isinstance(model, Classifier) else vocabulary
+    entries = torch.arange(0, count, -(-count // ENTRIES))
+    logits = logits[..., entries]
     dtype = next(model.parameters()).dtype
     write_file(folder / TENSORS, lambda file: write_tensors(file, {**inputs, "entries": entries, "logits": logits}))
     facts = {
@@ -67,17 +70,17 @@ def replay(folder: Path, model: Model) -> Replay:
         largest = max([int(tensor.max()) for tensor in [*inputs.values(), entries]])
         if not inputs or largest >= model.config.vocabulary or min(int(t.min()) for t in inputs.values()) < 0:
             raise ValueError(f"id {largest}")
-        difference = (_logits(model, inputs, entries) - logits).abs().max().item()
+        difference = (_logits(model, inputs)[..., entries] - logits).abs().max().item()
         return Replay(difference / max(1.0, logits.abs().max().item()), max(told, own))
     except (KeyError, ValueError, TypeError, RuntimeError, IndexError) as error:
         raise DanluError("E1429", where=folder, found=str(error)) from error
 
 
 @torch.no_grad()
-def _logits(model: Model, inputs: dict[str, Tensor], entries: Tensor) -> Tensor:
+def _logits(model: Model, inputs: dict[str, Tensor]) -> Tensor:
     training = model.training
     model.eval()
     device = next(model.parameters()).device
     logits: Tensor = model(**{name: tensor.to(device) for name, tensor in inputs.items()})
     model.train(training)
-    return logits[..., entries.to(device)].float().cpu()
+    return logits.float().cpu()

@@ -25,6 +25,7 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "not text": ("the text column holds something else than text", "文本列的值不是文本"),
     "wrong fields": ("more or fewer fields than the header has", "字段数与表头不符"),
     "stray quote": ("a quotation mark inside a quoted field", "带引号的字段内有多余的引号"),
+    "no label": ("the answer is missing", "缺少答案（标签）"),
     "surrogate": ("half of a surrogate pair, which is not text", "含有不成对的代理码位，不是合法文本"),
 }
 DETAILS = 1000  # places listed for one reason; the count goes on

@@ -6,23 +6,25 @@ import torch
 from pydantic import Field, TypeAdapter
 from torch import nn
 
+from danlu.models.classifier import Classifier, ClassifierConfig
 from danlu.models.language import LanguageModel, LanguageModelConfig
 from danlu.models.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from danlu.nn.initialize import initialize as draw
 from danlu.nn.parameters import materialize, undrawn
 from danlu.nn.transformer import Transformer, TransformerConfig
 
-ModelConfig = Annotated[LanguageModelConfig | SequenceToSequenceConfig, Field(discriminator="kind")]
-Model = LanguageModel | SequenceToSequence
+ModelConfig = Annotated[LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig, Field(discriminator="kind")]
+Model = LanguageModel | SequenceToSequence | Classifier
 
-MODELS: dict[str, type[LanguageModel] | type[SequenceToSequence]] = {
+MODELS: dict[str, type[LanguageModel] | type[SequenceToSequence] | type[Classifier]] = {
     "language": LanguageModel,
     "sequence_to_sequence": SequenceToSequence,
+    "classifier": Classifier,
 }
-_ADAPTER: TypeAdapter[LanguageModelConfig | SequenceToSequenceConfig] = TypeAdapter(ModelConfig)
+_ADAPTER: TypeAdapter[LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig] = TypeAdapter(ModelConfig)
 
 
-def read_config(data: dict[str, Any]) -> LanguageModelConfig | SequenceToSequenceConfig:
+def read_config(data: dict[str, Any]) -> LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig:
     """The config that a `model_dump(mode="json")` describes; pydantic's ValidationError where it is none."""
     return _ADAPTER.validate_python(data)
 
@@ -44,11 +46,14 @@ def initialize(model: nn.Module, config: ModelConfig, seed: int = 0, only: list[
 
 def parameters(config: ModelConfig) -> int:
     """How many numbers are learned; tied tensors count once. Counted on one layer, without any memory."""
-    stacks = {name: stack for name, stack in config if isinstance(stack, TransformerConfig)}
-    shallow = config.model_copy(update={name: stack.model_copy(update={"depth": 1}) for name, stack in stacks.items()})
+    base = config.base if isinstance(config, ClassifierConfig) else config
+    stacks = {name: stack for name, stack in base if isinstance(stack, TransformerConfig)}
+    shallow = base.model_copy(update={name: stack.model_copy(update={"depth": 1}) for name, stack in stacks.items()})
+    if isinstance(config, ClassifierConfig):
+        shallow = config.model_copy(update={"base": shallow})
     model = build(shallow, "meta")
     towers = [module for module in model.modules() if isinstance(module, Transformer)]
-    layers = zip(stacks.values(), towers, strict=True)
+    layers = zip(stacks.values(), towers, strict=False)  # a decoder may have been left out
     deeper = sum((stack.depth - 1) * _count(tower.blocks) for stack, tower in layers)
     return _count(model) + deeper
 

@@ -55,7 +55,7 @@ class Needs:
 def estimate(call: Call) -> Answer:
     """The verb."""
     calibrate = call.only("calibrate").build(Estimate).calibrate
-    ready = plan(call.without("calibrate"), limits=False)
+    ready = plan(call.without("calibrate"), limited=False)
     if call.dry_run:
         return call.rehearse(ready.settings)
     needs, pick = needed(ready, calibrate), call.voice.pick

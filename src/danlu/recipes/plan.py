@@ -1,24 +1,17 @@
 """Before anything heavy loads: what a pretraining call means, every setting resolved, every problem found."""
 
-import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
 
 from danlu.data.sources import DataSettings, resolved, sources
-from danlu.errors import DanluError, Problems, raise_all
-from danlu.models.build import memory
+from danlu.errors import DanluError, raise_all
 from danlu.recipes.call import Call
 from danlu.recipes.defaults import Amount, amount, inferred
-from danlu.recipes.machine import size_in_words, total_memory
 from danlu.recipes.objectives import choose
-from danlu.recipes.runs import CONFIG, Run, folder_problems, is_run, new_run, next_free
+from danlu.recipes.planning import Attempts, asked, group, interrupted_twin, limits, settings_of_run
+from danlu.recipes.runs import Run, folder_problems, new_run
 from danlu.recipes.stages import Pretrain
 from danlu.recipes.start import Start, find_device, find_start
-from danlu.settings import ALIASES, Data, build, canonical, merge, read_yaml
-
-T = TypeVar("T")
+from danlu.settings import Data, build, merge
 
 
 @dataclass(frozen=True)
@@ -32,60 +25,23 @@ class Plan:
     given: Data  # what was said rather than inferred
 
 
-def plan(call: Call, limits: bool = True) -> Plan:
-    """Resolve a call. Everything wrong with it is raised together; `limits`: a lack of memory or disk, too."""
-    start, *paths = call.words or (None,)
-    place = Path(start) if start else None
-    if place and is_run(place) and not paths and "data" not in call.settings:
-        return _going_on(Run(place), call)
-    given = merge(call.settings, {"data": {"paths": paths}}) if paths else call.settings
-    source = call.voice.pick("command line", "命令行")
-    if place and place.suffix in (".yaml", ".yml"):
-        source = str(place)
-        written = _ours(read_yaml(place), call)
-        if is_run(place.parent) and place.name == CONFIG and "output" not in given:
-            given = given | {"output": str(next_free(place.parent).path)}
-        given = merge(written, given)
-    elif start:
-        given = {"start": start} | given
-    return _fresh_plan(given, source, limits)
-
-
-def _ours(written: Data, call: Call) -> Data:
-    """A settings file under our names, the others echoed."""
-    for name in written.keys() & ALIASES.keys():
-        call.voice.say(f"{name} is called {ALIASES[name]} here", f"{name} 在这里称为 {ALIASES[name]}")
-    ours, problems = canonical(written)
-    raise_all(problems)
-    return ours
-
-
-def _going_on(run: Run, call: Call) -> Plan:
-    """The settings of a run that was interrupted. E1621 where the call would change them."""
-    settings = build(Pretrain, run.config, where=run.path / CONFIG)
-    said = {name: value for name, value in call.settings.items() if name not in ("lang", "output")}
-    if said and build(Pretrain, settings.model_dump(mode="json"), said) != settings:
-        raise DanluError("E1621", where=run.path, verb="pretrain", found=said)
+def plan(call: Call, limited: bool = True) -> Plan:
+    """Resolve a call. Everything wrong with it is raised together; `limited`: a lack of memory or disk, too."""
+    meant = asked(call)
+    if meant.run is None:
+        return _fresh_plan(meant.given, meant.source, limited)
+    settings = settings_of_run(meant.run, Pretrain, call)
     text = amount(sources(settings.data.paths, settings.data))
-    return Plan(settings, run, _start(settings, text), text, {})
+    return Plan(settings, meant.run, _start(settings, text), text, {})
 
 
-def _fresh_plan(given: Data, source: str, limits: bool) -> Plan:
-    problems: list[DanluError] = []
-
-    def attempt(work: Callable[[], T]) -> T | None:
-        try:
-            return work()
-        except Problems as several:
-            problems.extend(several.problems)
-        except DanluError as one:
-            problems.append(one)
-        return None
-
+def _fresh_plan(given: Data, source: str, limited: bool) -> Plan:
+    attempt = Attempts()
+    problems = attempt.problems
     settings = attempt(lambda: build(Pretrain, given, where=source))
     if settings is None:  # what else is wrong can be seen even so
-        data = attempt(lambda: build(DataSettings, _group(given, "data"))) if not problems else DataSettings()
-        if paths := _group(given, "data").get("paths"):
+        data = attempt(lambda: build(DataSettings, group(given, "data"))) if not problems else DataSettings()
+        if paths := group(given, "data").get("paths"):
             attempt(
                 lambda: sources(
                     [str(path) for path in (paths if isinstance(paths, list) else [paths])], data or DataSettings()
@@ -110,38 +66,12 @@ def _fresh_plan(given: Data, source: str, limits: bool) -> Plan:
         problems.extend(folder_problems(run.path))
     if start:
         problems.extend(_impossible(start, settings))
-        problems.extend(_limits(start, run) if limits else [])
+        problems.extend(limits(start.name, start.config, run) if limited else [])
     raise_all(problems)
     assert start
     assert run
     complete = _complete(settings, start, text, given, source)
-    return Plan(complete, _interrupted_twin(run, complete, named=bool(settings.output)), start, text, given)
-
-
-def _interrupted_twin(run: Run, settings: Pretrain, named: bool) -> Run:
-    """The run that the same command began before and did not finish, so that it goes on; else the run itself.
-
-    E1621 where the folder asked for by name holds an interrupted run with other settings.
-    """
-    if named:
-        if run.state == "interrupted" and (found := _other_settings(run, settings)):
-            raise DanluError("E1621", where=run.path, verb="pretrain", found=found)
-        return run
-    first = run.path.with_name(run.path.name.rpartition("-")[0]) if run.number > 1 else run.path
-    earlier = (
-        Run(first if number == 1 else first.with_name(f"{first.name}-{number}")) for number in range(1, run.number)
-    )
-    return next((each for each in earlier if each.state == "interrupted" and not _other_settings(each, settings)), run)
-
-
-def _other_settings(run: Run, settings: Pretrain) -> list[str]:
-    """The groups in which a run's settings differ from these; where its file is damaged, that one."""
-    try:
-        theirs = build(Pretrain, run.config)
-    except DanluError:
-        return [CONFIG]
-    passing = ("output", "lang")
-    return [name for name, value in settings if name not in passing and value != getattr(theirs, name)]
+    return Plan(complete, interrupted_twin(run, complete, named=bool(settings.output)), start, text, given)
 
 
 def _start(settings: Pretrain, text: Amount) -> Start:
@@ -174,26 +104,3 @@ def _impossible(start: Start, settings: Pretrain) -> list[DanluError]:
     except DanluError as error:
         problems.append(error)
     return problems
-
-
-def _limits(start: Start, run: Run | None) -> list[DanluError]:
-    """What cannot work on this machine."""
-    problems = []
-    needed, there = memory(start.config, training=True), total_memory()
-    if needed > there:
-        problems.append(DanluError("E1704", where=start.name, needed=size_in_words(needed), found=size_in_words(there)))
-    if run:
-        place = run.path
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        free, wanted = shutil.disk_usage(place).free, memory(start.config) * 10  # three checkpoints and a model
-        if free < wanted:
-            problems.append(
-                DanluError("E1701", where=run.path, needed=size_in_words(wanted), found=size_in_words(free))
-            )
-    return problems
-
-
-def _group(given: Data, name: str) -> Data:
-    group: Any = given.get(name)
-    return group if isinstance(group, dict) else {}

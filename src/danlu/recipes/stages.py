@@ -10,7 +10,9 @@ from danlu.data.sources import DataSettings
 from danlu.recipes.call import Common
 from danlu.recipes.objectives import Weights
 from danlu.settings import Settings
+from danlu.tasks.settings import TaskData
 from danlu.text.training import TokenizerSettings
+from danlu.train.answers import AnswerSettings
 from danlu.train.objectives import TokenSettings
 from danlu.train.settings import TrainSettings
 
@@ -51,3 +53,21 @@ class Pretrain(Common):
     loss: TokenSettings = TokenSettings()
     train: TrainSettings = TrainSettings()
     samples: SampleSettings = SampleSettings()
+
+
+class Finetune(Common):
+    """`danlu finetune START DATA`: from a model and examples of answers to a model that gives them.
+
+    start, size, model, tokenizer: as of pretraining; a fresh model learns from nothing. task: a name; inferred from the
+    columns where not given.
+    """
+
+    verb: str = Field("finetune", pattern="^finetune$")
+    start: str
+    size: str | None = None
+    task: str | None = None
+    data: TaskData = TaskData()
+    tokenizer: TokenizerChoice = TokenizerChoice()
+    model: dict[str, Any] = Field(default_factory=dict)
+    loss: AnswerSettings = AnswerSettings()
+    train: TrainSettings = TrainSettings()

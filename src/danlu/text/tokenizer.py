@@ -109,6 +109,16 @@ class Tokenizer:
         return index
 
     @cached_property
+    def between(self) -> tuple[int, ...]:
+        """What the file's post-processor puts between two texts; nothing where it just joins them."""
+        for probe in ("a", "的", "1"):
+            bare, pair = self.encode(probe), self._rust.encode(probe, probe).ids
+            middle = pair[len(self.prefix) + len(bare) : len(pair) - len(self.suffix) - len(bare)]
+            if bare and pair == [*self.prefix, *bare, *middle, *bare, *self.suffix]:
+                return tuple(middle)
+        return ()
+
+    @cached_property
     def sentinels(self) -> tuple[int, ...]:
         """Ids of <extra_id_0>, <extra_id_1>, … as far as they go (T5)."""
         found: list[int] = []
