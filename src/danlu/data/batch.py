@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from danlu.errors import DanluError
+
 IGNORED = -100  # a target that is not asked for; torch's cross-entropy skips it by this number
+
+
+def share(rows: int, rank: int, size: int) -> slice:
+    """Which of `rows` rows belong to one of `size` processes. E2104 where there are not enough for each to have one."""
+    if rows < size:
+        raise DanluError("E2104", found=size, possible=f"≤ {rows}", rows=rows)
+    return slice(rows * rank // size, rows * (rank + 1) // size)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,11 @@ class Batch:
             return {name: tensor.to(device, non_blocking=True) for name, tensor in group.items()}
 
         return Batch(moved(self.inputs), moved(self.targets))
+
+    def part(self, rank: int, size: int) -> "Batch":
+        """The rows of one of `size` processes: as many as any other's, or one more."""
+        mine = share(self.rows, rank, size)
+        return Batch(*({name: tensor[mine] for name, tensor in group.items()} for group in (self.inputs, self.targets)))
 
     def split(self, rows: int) -> list["Batch"]:
         """The same rows in batches of at most `rows`, in order."""

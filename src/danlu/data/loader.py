@@ -7,12 +7,14 @@ just passes through several epochs within it, corrupted differently each time.
 """
 
 from collections.abc import Iterator
-from queue import Empty, Full, Queue
-from threading import Event, Thread
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from danlu.data.batch import Batch
+from danlu.data.ahead import made_ahead
+from danlu.data.batch import Batch, share
 from danlu.data.corpus import Numbers
 from danlu.data.corruption import Corrupt
 from danlu.data.order import Chance, permuted
@@ -20,18 +22,50 @@ from danlu.data.packing import Rows
 from danlu.errors import DanluError
 
 
+@dataclass(frozen=True)
+class Growth:
+    """Batches that grow evenly from `first` rows to `full`, which they have from number `over` on (GPT-3, app. B)."""
+
+    first: int
+    full: int
+    over: int
+
+    @cached_property
+    def bounds(self) -> Numbers:
+        """Where each growing batch begins among the samples, and the last one ends: (over + 1,)."""
+        sizes = np.round(self.first + (self.full - self.first) * np.arange(self.over) / self.over)
+        return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+    def numbers(self, step: int) -> Numbers:
+        """The samples of a batch."""
+        if step < self.over:
+            return np.arange(self.bounds[step], self.bounds[step + 1])
+        start = self.bounds[-1] + (step - self.over) * self.full
+        return np.arange(start, start + self.full)
+
+
 class Loader:
     """`shuffle=True` for training: endless, and E1220 where the corpus does not fill one row.
 
     `shuffle=False` for evaluation: each row once, in order, always corrupted the same way, the last batch as small as
-    it comes; steps beyond `steps_per_epoch` begin again.
+    it comes; steps beyond `steps_per_epoch` begin again. growth: the first batches are smaller than `batch`.
     """
 
-    def __init__(self, rows: Rows, corruption: Corrupt, batch: int, seed: int, shuffle: bool = True):
+    def __init__(
+        self, rows: Rows, corruption: Corrupt, batch: int, seed: int, shuffle: bool = True, growth: Growth | None = None
+    ):  # fmt: skip
         self.rows, self.corruption, self.size, self.seed, self.shuffle = rows, corruption, batch, seed, shuffle
+        self.growth = growth or Growth(batch, batch, 0)
+        self.rank, self.processes = 0, 1
         if not len(rows) or (shuffle and not rows.full):
             tokens = rows.corpus.size
             raise DanluError("E1220", found=tokens, possible=f"≥ {rows.length}", length=rows.length, tokens=tokens)
+
+    def sliced(self, rank: int, size: int) -> "Loader":
+        """The same batches, of each the rows of one of `size` processes; no other row is made."""
+        mine = copy(self)
+        mine.rank, mine.processes = rank, size
+        return mine
 
     @property
     def steps_per_epoch(self) -> int:
@@ -45,7 +79,8 @@ class Loader:
             start = step % self.steps_per_epoch * self.size
             rows = np.arange(start, min(start + self.size, total))
             return np.zeros_like(rows), rows
-        numbers = np.arange(step * self.size, (step + 1) * self.size)
+        numbers = self.growth.numbers(step)
+        numbers = numbers[share(len(numbers), self.rank, self.processes)]
         epochs = numbers // total
         return epochs, permuted(self.seed, epochs, numbers % total, total)
 
@@ -57,38 +92,4 @@ class Loader:
 
     def stream(self, first: int = 0, last: int | None = None, ahead: int = 2) -> Iterator[Batch]:
         """Batches `first` up to, not including, `last` (without end where there is none), made `ahead` in a thread."""
-        ready: Queue[Batch | BaseException | None] = Queue(maxsize=ahead)
-        stop = Event()
-
-        def offer(item: Batch | BaseException | None) -> None:
-            while not stop.is_set():
-                try:
-                    ready.put(item, timeout=0.1)
-                    return
-                except Full:
-                    pass
-
-        def work() -> None:
-            step = first
-            try:
-                while not stop.is_set() and (last is None or step < last):
-                    offer(self.batch(step))
-                    step += 1
-                offer(None)
-            except BaseException as error:  # handed to the reader, who raises it
-                offer(error)
-
-        thread = Thread(target=work, name="danlu-loader", daemon=True)
-        thread.start()
-        try:
-            while (item := ready.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stop.set()
-            while thread.is_alive():
-                try:
-                    ready.get_nowait()
-                except Empty:
-                    thread.join(timeout=0.1)
+        return made_ahead(self.batch, first, last, ahead)
