@@ -20,6 +20,8 @@ WORDS: dict[Language, dict[str, str]] = {
     "en": {"where": "where", "found": "found", "possible": "possible", "mend": "mend", "nearest": "did you mean"},
     "zh": {"where": "位置", "found": "实际", "possible": "可选", "mend": "修正", "nearest": "是否想写"},
 }
+COLON: dict[Language, str] = {"en": ": ", "zh": "："}
+COMMA: dict[Language, str] = {"en": ", ", "zh": "、"}
 
 
 @cache
@@ -56,7 +58,7 @@ def shown(value: Any, language: Language = "en", limit: int = 300) -> str:
         text = value.zh if language == "zh" else value.en
     elif isinstance(value, (list, tuple, set, frozenset, dict)) and not isinstance(value, str):
         items = list(value)
-        text = ", ".join(str(item) for item in items[:20]) + (f", … ({len(items)})" if len(items) > 20 else "")
+        text = COMMA[language].join([*map(str, items[:20]), *([f"… ({len(items)})"] if len(items) > 20 else [])])
     else:
         text = str(value)
     text = text if len(text) <= limit else text[: limit - 1] + "…"
@@ -87,8 +89,8 @@ class DanluError(Exception):
         lines = [f"{self.code} {' / '.join(titles)}"]
         for fact in ("where", "found", "possible", "nearest"):
             if (value := getattr(self, fact)) is not None and value != "":
-                lines.append(f"  {WORDS[tongue][fact]}: {shown(value, tongue)}")
-        lines.append(f"  {WORDS[tongue]['mend']}: {self.text('mend', tongue)}")
+                lines.append(f"  {WORDS[tongue][fact]}{COLON[tongue]}{shown(value, tongue)}")
+        lines.append(f"  {WORDS[tongue]['mend']}{COLON[tongue]}{self.text('mend', tongue)}")
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -107,8 +109,9 @@ class Problems(DanluError):
         self.problems = list(problems)
 
     def render(self, language: Language | None = None) -> str:
-        title = self.text("title", language or "en")
-        return "\n".join([f"{self.code} {title}:", *(problem.render(language) for problem in self.problems)])
+        tongue = language or "en"
+        title = f"{self.code} {self.text('title', tongue)}{COLON[tongue].rstrip()}"
+        return "\n".join([title, *(problem.render(language) for problem in self.problems)])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Problems, (self.problems,)

@@ -1,3 +1,4 @@
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,14 @@ def test_documents_are_held_out_by_their_text(tmp_path: Path, settings: Make, le
     assert set(written(again.validation, letters)) == set(held) & set(texts[:1500]) | (
         {"new one"} & set(written(again.validation, letters))
     )
+
+
+def test_what_two_files_have_in_common_is_said_once(tmp_path: Path, settings: Make, letters: Any) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"the text of {name}")
+    heard = io.StringIO()
+    divide(settings(tmp_path / "a.txt", validation=(str(tmp_path / "b.txt"),)), letters, Voice("en", heard))
+    assert heard.getvalue().count("each file as a whole") == 1
 
 
 def test_equal_documents_fall_on_the_same_side(tmp_path: Path, settings: Make, letters: Any, voice: Voice) -> None:

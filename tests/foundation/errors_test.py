@@ -15,7 +15,12 @@ def test_an_error_says_where_what_and_how_to_mend_it() -> None:
         "  mend: use one of the possible names, or remove it",
     ]
     assert error.render("zh").splitlines()[0] == "E1101 未知设置 trian"
-    assert "是否想写: train" in error.render("zh")
+    assert error.render("zh").splitlines()[1:] == [
+        "  位置：a.yaml",
+        "  可选：train、data",
+        "  是否想写：train",
+        "  修正：改用可选名称之一，或删去该项",
+    ]
 
 
 def test_without_a_language_the_title_stands_in_both() -> None:
@@ -25,7 +30,7 @@ def test_without_a_language_the_title_stands_in_both() -> None:
 def test_a_fact_in_both_languages() -> None:
     error = DanluError("E1102", name="x", found="1", possible=Both("a number", "数字"))
     assert "possible: a number" in error.render("en")
-    assert "可选: 数字" in error.render("zh")
+    assert "可选：数字" in error.render("zh")
 
 
 def test_a_fact_that_was_forgotten_does_not_hide_the_error() -> None:
@@ -35,7 +40,8 @@ def test_a_fact_that_was_forgotten_does_not_hide_the_error() -> None:
 def test_facts_are_short_and_harmless_on_a_terminal() -> None:
     assert len(shown("x" * 10_000)) == 300
     assert "\x1b" not in shown("\x1b[31mred")
-    assert shown(list(range(100))).endswith("… (100)")
+    assert shown(list(range(100))).endswith(", … (100)")
+    assert shown(list(range(100)), "zh").endswith("、… (100)")
     assert shown("{0} {name}") == "{0} {name}"
 
 

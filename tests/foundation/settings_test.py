@@ -19,6 +19,7 @@ from danlu.settings import (
     schema,
     to_yaml,
 )
+from danlu.train.settings import TrainSettings
 
 
 class Inner(Settings):
@@ -94,6 +95,15 @@ def test_one_setting_under_two_names() -> None:
     assert problem({"learning_rate": 1, "train": {"lr": 2}}).code == "E1106"
     assert problem({"train": {"lr": 2}, "learning_rate": 1}).code == "E1106"
     assert canonical({"learning_rate": 1, "train": 3})[1][0].code == "E1106"
+
+
+def test_demands_read_well_in_both_languages() -> None:
+    assert "'cosine' 或 'wsd'" in problem({"train": {"schedule": "x"}}).render("zh")
+    assert "大于 0\n" in problem({"train": {"lr": -1}}).render("zh")
+    with pytest.raises(DanluError) as raised:
+        build(TrainSettings, {"steps": 1, "epochs": 1})
+    assert "one of steps, epochs and minutes" in raised.value.render("en")
+    assert "三者之一" in raised.value.render("zh")
 
 
 def test_layers() -> None:

@@ -29,9 +29,10 @@ class Division:
 def divide(settings: DataSettings, tokenizer: Encoder, voice: Voice) -> Division:
     """Training and validation text as the settings say, tokenised. Errors of `prepare`; E1224 where a side is empty."""
     settings = resolved(settings)
-    corpus = prepare(settings, tokenizer, voice)
+    said: set[str] = set()
+    corpus = prepare(settings, tokenizer, voice, said=said)
     if settings.validation:
-        validation = prepare(settings, tokenizer, voice, settings.validation)
+        validation = prepare(settings, tokenizer, voice, settings.validation, said)
         kept = replace(validation.ledger, trained=0, held_out=validation.ledger.trained)
         return Division(corpus, validation, corpus.ledger.merged(kept).check())
     share = min(AUTO_SHARE, AUTO_TOKENS / corpus.size) if settings.held_out == "auto" else settings.held_out

@@ -51,10 +51,13 @@ class Encoder(Protocol):
     def encode_many(self, texts: list[str]) -> list[list[int]]: ...
 
 
-def prepare(settings: DataSettings, tokenizer: Encoder, voice: Voice, paths: Sequence[str] | None = None) -> Corpus:
+def prepare(
+    settings: DataSettings, tokenizer: Encoder, voice: Voice, paths: Sequence[str] | None = None,
+    said: set[str] | None = None,
+) -> Corpus:  # fmt: skip
     """The corpus behind `paths` (`settings.paths` where not given), read from the cache where it is there.
 
-    E1211 where there is no text at all, E1701 where the disk is full; the other errors are those of the sources.
+    said: what an earlier call has told of the data, not told again. E1211 where there is no text at all, E1701 where the disk is full; the other errors are those of the sources.
     """
     settings = resolved(settings)
     found = sources(settings.paths if paths is None else paths, settings)
@@ -64,7 +67,7 @@ def prepare(settings: DataSettings, tokenizer: Encoder, voice: Voice, paths: Seq
         sweep(folder)
         manifest = _manifest(folder, voice)
         if manifest is None:
-            manifest = _build(folder, found, settings, tokenizer, voice)
+            manifest = _build(folder, found, settings, tokenizer, voice, set() if said is None else said)
         return _opened(folder, manifest)
 
 
@@ -121,14 +124,14 @@ def _name(number: int, content: bytes) -> str:
 
 
 def _build(
-    folder: Path, found: Sequence[Source], settings: DataSettings, tokenizer: Encoder, voice: Voice
+    folder: Path, found: Sequence[Source], settings: DataSettings, tokenizer: Encoder, voice: Voice, said: set[str]
 ) -> Mapping[str, Any]:
     """Tokenise what is not there yet, then write corpus.json."""
     count = _Count(Ledger(read=0))
     names: list[str] = []
     total = sum(source.path.stat().st_size for source in found)
     with voice.progress("tokenising", "分词", total) as bar, ThreadPoolExecutor(2) as threads:
-        reading = Reading(settings, count.ledger, voice, bar.advance)
+        reading = Reading(settings, count.ledger, voice, bar.advance, said)
         stream = reading.rows(list(found))
         while first := next(stream, None):
             number, rows = len(names), _up_to(SHARD_BYTES, itertools.chain([first], stream))

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from danlu.data.order import uniforms
-from danlu.errors import DanluError
+from danlu.errors import Both, DanluError
 from danlu.generate.rest import at_rest
 from danlu.generate.rows import check_lengths, limit, padded_left
 from danlu.generate.sampling import STEPS, SamplingSettings, choose
@@ -34,7 +34,12 @@ class GenerateSettings(SamplingSettings):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.beams > 1 and any(getattr(self, name) != neutral for name, neutral, _ in STEPS):
-            raise ValueError("beams look for the likeliest text; they take no temperature, top_k, top_p or penalty")
+            raise ValueError(
+                Both(
+                    "beams without temperature, top_k, top_p or penalty: they look for the likeliest text",
+                    "beams 不与 temperature、top_k、top_p、penalty 同用：束搜索找的是最可能的文本",
+                )
+            )
         return self
 
 

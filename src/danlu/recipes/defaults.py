@@ -109,14 +109,15 @@ def say(voice: Voice, name: str, config: ModelConfig, text: Amount, settings: Da
         train["batch"] * length,
     )
     weights = f"{parameters(config) / 1e6:,.1f}M"
+    files = "1 file" if text.files == 1 else f"{text.files:,} files"
     voice.say(
-        f"{name}: about {weights} parameters; {size} of text in {text.files} file(s), about {text.tokens:,} tokens",
+        f"{name}: about {weights} parameters; {size} of text in {files}, about {text.tokens:,} tokens",
         f"{name}：约 {weights} 参数；{text.files} 个文件共 {size} 文本，约 {text.tokens:,} 个词元",
     )
-    steps, how = train.get("steps"), f"{train['optimizer']}, lr {train['lr']:g}"
+    steps, optimizer, rate = train.get("steps"), train["optimizer"], f"lr {train['lr']:g}"
     if steps:
         passes = f"{steps * portion * train.get('accumulate', 1) / text.tokens:,.1f}"
         voice.say(
-            f"{steps:,} steps of {rows} rows of {length} tokens: {passes} times through the text; {how}",
-            f"{steps:,} 步，每步 {rows} 行、每行 {length} 个词元：约通读 {passes} 遍；{how}",
+            f"{steps:,} steps of {rows} rows of {length} tokens: {passes} times through the text; {optimizer}, {rate}",
+            f"{steps:,} 步，每步 {rows} 行、每行 {length} 个词元：约通读 {passes} 遍；{optimizer}、{rate}",
         )

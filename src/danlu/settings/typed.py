@@ -40,6 +40,7 @@ DEMANDS = {
     "too_long": Both("at most {max_length} of them", "至多 {max_length} 个"),
     "string_too_short": Both("at least {min_length} characters", "至少 {min_length} 个字符"),
     "union_tag_invalid": Both("{expected_tags}", "{expected_tags}"),
+    "value_error": Both("{error}", "{error}"),
     "union_tag_not_found": Both("a group with its {discriminator}", "写明 {discriminator} 的一组设置"),
 }
 
@@ -151,13 +152,18 @@ def _path(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
 
 
 def _demand(details: Sequence[Any]) -> Both:
-    demands = []
-    for detail in details:
-        said = DEMANDS.get(detail["type"], Both(detail["msg"], detail["msg"]))
-        context = detail.get("ctx", {})
-        demands.append(Both(said.en.format(**context), said.zh.format(**context)))
-    unique = list(dict.fromkeys(demands))
+    unique = list(dict.fromkeys(_one_demand(detail) for detail in details))
     return Both(" or ".join(each.en for each in unique), " 或 ".join(each.zh for each in unique))
+
+
+def _one_demand(detail: Any) -> Both:
+    """What pydantic missed. A validator's own ValueError may hold a `Both`."""
+    context = detail.get("ctx", {})
+    if detail["type"] == "value_error" and isinstance(both := context["error"].args[0], Both):
+        return both
+    said = DEMANDS.get(detail["type"], Both(detail["msg"], detail["msg"]))
+    facts = {name: f"{fact:g}" if isinstance(fact, float) else str(fact) for name, fact in context.items()}
+    return Both(said.en.format(**facts), said.zh.format(**facts).replace(" or ", " 或 "))
 
 
 def _brief(value: Any) -> str:

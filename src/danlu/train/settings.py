@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from danlu.errors import Both
 from danlu.settings import Settings
 from danlu.train.guard import GuardSettings
 from danlu.train.optimizers import OptimizerName
@@ -67,7 +68,7 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if sum(length is not None for length in (self.steps, self.epochs, self.minutes)) > 1:
-            raise ValueError("give one of steps, epochs and minutes")
+            raise ValueError(Both("one of steps, epochs and minutes", "steps、epochs、minutes 三者之一"))
         return self
 
     @model_validator(mode="after")

@@ -293,9 +293,10 @@ class Trainer:
         now = self._plain()
         changed = [difference for part in ("settings", "machine") for difference in differences(saved[part], now[part])]
         if changed:
-            listed = ", ".join(changed)
-            self.voice.say(f"changed since the checkpoint: {listed}", f"与检查点相比有变化：{listed}")
-            self.journal.note("changed", what=listed)
+            self.voice.say(
+                f"changed since the checkpoint: {', '.join(changed)}", f"与检查点相比有变化：{'、'.join(changed)}"
+            )
+            self.journal.note("changed", what=", ".join(changed))
 
     def _finish(self) -> None:
         """Say how it ended; leave the best weights in the model."""

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from danlu.errors import Both
 from danlu.settings import Settings
 
 Kind = Literal["mask", "plain", "shift", "prefix", "middle", "spans", "infill", "mixture", "translation"]
@@ -43,5 +44,5 @@ class CorruptionSettings(Settings):
     @model_validator(mode="after")
     def _shares(self) -> "CorruptionSettings":
         if self.mask + self.replace > 1 + 1e-9:
-            raise ValueError("mask + replace must not exceed 1")
+            raise ValueError(Both("mask + replace of at most 1", "mask + replace 不超过 1"))
         return self
