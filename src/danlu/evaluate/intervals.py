@@ -1,17 +1,19 @@
-"""How sure a measured mean is, and whether two runs differ: the bootstrap (Efron 1979, 1987).
+"""How sure a measured value is, and whether two runs differ: the bootstrap (Efron 1979, 1987) and random swaps.
 
-Values are one number a row (a sentence, a document, a pair); where rows weigh differently (losses summed over tokens)
-the mean is sum(values) / sum(weights), and whole rows are drawn, because tokens of a row are not independent.
+A metric is taken under weights of its rows (`tasks.metrics`), so two thousand drawn sets of rows are one matrix
+product. Whole rows are drawn (a sentence, a document, a pair), because tokens of a row are not independent.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from danlu.tasks.metrics.metric import Added, Floats, Measured
+
 Method = Literal["bca", "percentile"]
 Verdict = Literal["better", "worse", "no difference shown"]
 LEVEL, DRAWS = 0.95, 2000
@@ -28,8 +30,14 @@ class Interval:
     count: int
     level: float = LEVEL
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a range at all: one row has no spread."""
+        return self.low <= self.high
+
     def plain(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain data; ends that are not known are left out."""
+        return {name: value for name, value in asdict(self).items() if self.known or name not in ("low", "high")}
 
     def mapped(self, function: Any) -> "Interval":
         """Of a rising function of the value: perplexity from loss, bits from nats."""
@@ -38,52 +46,88 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much a second run differs from a first on the same rows."""
+    """How much a second run differs from a first on the same rows. chance: how often runs that are equally good would
+    differ as much."""
 
     difference: Interval
     verdict: Verdict
+    chance: float
+
+
+def interval(
+    measured: Measured, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0, method: Method = "bca"
+) -> Interval:
+    """The value of a metric with its interval.
+
+    `percentile` takes the drawn values as they are, `bca` corrects for bias and for a spread that changes with the
+    value (Efron 1987, equation 2.3), where leaving out each row is cheap. Where every row is right, or wrong, there is
+    nothing to draw from: the exact bound of a share (Clopper and Pearson 1934). One row, or none, has no spread: the
+    interval is not a number at both ends.
+    """
+    count = measured.count
+    value = float(measured.under(np.ones((1, count)))[0]) if count else float("nan")
+    if count < 2 or not np.isfinite(value):
+        return Interval(value, float("nan"), float("nan"), count, level)
+    drawn = _drawn(measured, draws, seed)
+    if value in (0.0, 1.0) and (drawn == value).all():
+        reach = ((1 - level) / 2) ** (1 / count)
+        return Interval(value, reach if value else 0.0, 1.0 if value else 1 - reach, count, level)
+    ends = np.array([(1 - level) / 2, (1 + level) / 2])
+    left_out = measured.without_each() if method == "bca" else None
+    if left_out is not None:
+        ends = _corrected(ends, drawn, value, left_out)
+    low, high = np.quantile(drawn, ends)
+    return Interval(value, float(low), float(high), count, level)
+
+
+def difference(
+    both: Measured, *, larger_is_better: bool = True, level: float = LEVEL, draws: int = DRAWS, seed: int = 0
+) -> Comparison:
+    """Is the second run better than the first? both: the rows of the first, then the same rows of the second.
+
+    Rows are drawn for both alike (the paired bootstrap), and answers are swapped between the runs at random (Noreen
+    1989), as they could be if the runs were equally good. A difference is shown where its whole interval lies on one
+    side of nothing and swaps seldom reach it: with few rows that differ, the first alone is too easily convinced.
+    """
+    rows = both.count // 2
+    half = np.repeat([[1.0, 0.0], [0.0, 1.0]], rows, axis=1)
+    first, second = both.under(half)
+    value = float(second - first)
+    if rows < 2:
+        return Comparison(Interval(value, float("nan"), float("nan"), rows, level), "no difference shown", 1.0)
+    drawn, swapped = np.empty(draws), np.empty(draws)
+    for part, weights in _weights(rows, draws, seed, CELLS // 4):
+        none = np.zeros_like(weights)
+        drawn[part] = both.under(np.hstack([none, weights])) - both.under(np.hstack([weights, none]))
+    chance = np.random.default_rng([seed, 1])
+    for start in range(0, draws, step := max(1, CELLS // 4 // rows)):
+        swap = chance.integers(0, 2, (min(step, draws - start), rows)).astype(float)
+        swapped[start : start + step] = both.under(np.hstack([swap, 1 - swap])) - both.under(
+            np.hstack([1 - swap, swap])
+        )
+    reached = (1 + (np.abs(swapped) >= abs(value) - 1e-12).sum()) / (1 + draws)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    found = Interval(value, float(low), float(high), rows, level)
+    if not (found.low > 0 or found.high < 0) or reached > 1 - level:
+        return Comparison(found, "no difference shown", float(reached))
+    return Comparison(found, "better" if (value > 0) == larger_is_better else "worse", float(reached))
 
 
 def bootstrap(
     values: ArrayLike, weights: ArrayLike | None = None, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
     method: Method = "bca",
 ) -> Interval:  # fmt: skip
-    """The mean of values, or sum(values) / sum(weights), with its interval.
-
-    values (N,), weights (N,) or None. `percentile` takes the drawn means as they are, `bca` corrects for bias and for a
-    spread that changes with the mean (Efron 1987, equation 2.3). Answers all right, or all wrong, get the exact bound.
-    One row, or none, has no spread: the interval is not a number at both ends.
-    """
-    top = np.asarray(values, np.float64)
-    bottom = np.ones_like(top) if weights is None else np.asarray(weights, np.float64)
-    count = len(top)
-    value = _ratio(top.sum(), bottom.sum())
-    if count < 2:
-        return Interval(value, float("nan"), float("nan"), count, level)
-    if value in (0.0, 1.0) and (bottom == 1).all() and np.isin(top, (0, 1)).all():
-        reach = ((1 - level) / 2) ** (1 / count)  # nothing to draw from: the exact bound (Clopper and Pearson 1934)
-        return Interval(value, reach if value else 0.0, 1.0 if value else 1 - reach, count, level)
-    drawn = _drawn_means(top, bottom, draws, seed)
-    ends = np.array([(1 - level) / 2, (1 + level) / 2])
-    if method == "bca":
-        ends = _corrected(ends, drawn, value, _left_out(top, bottom))
-    low, high = np.quantile(drawn, ends)
-    return Interval(value, float(low), float(high), count, level)
+    """The mean of values (N,), or sum(values) / sum(weights), with its interval."""
+    return interval(_mean(values, weights), level=level, draws=draws, seed=seed, method=method)
 
 
 def compare(
     first: ArrayLike, second: ArrayLike, weights: ArrayLike | None = None, *, larger_is_better: bool = True,
     level: float = LEVEL, draws: int = DRAWS, seed: int = 0,
 ) -> Comparison:  # fmt: skip
-    """Is the second run better than the first? Both measured on the same rows, in the same order.
-
-    A difference is only shown where its whole interval lies on one side of nothing.
-    """
-    difference = np.asarray(second, np.float64) - np.asarray(first, np.float64)
-    interval = bootstrap(difference, weights, level=level, draws=draws, seed=seed)
-    if not (interval.low > 0 or interval.high < 0):
-        return Comparison(interval, "no difference shown")
-    return Comparison(interval, "better" if (interval.low > 0) == larger_is_better else "worse")
+    """Is the mean of the second values better than that of the first? Both of the same rows, in the same order."""
+    both = _mean(np.concatenate([first, second]), None if weights is None else np.concatenate([weights, weights]))
+    return difference(both, larger_is_better=larger_is_better, level=level, draws=draws, seed=seed)
 
 
 def mean_of_groups(groups: list[Floats], *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0) -> Interval:
@@ -94,46 +138,68 @@ def mean_of_groups(groups: list[Floats], *, level: float = LEVEL, draws: int = D
     chance = np.random.default_rng(seed)
     drawn = np.zeros(draws)
     for group in groups:
-        ones = np.ones_like(group)
-        drawn += _drawn_means(group, ones, draws, int(chance.integers(2**31))) / len(groups)
+        drawn += _drawn(_mean(group), draws, int(chance.integers(2**31))) / len(groups)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     value = float(np.mean([group.mean() for group in groups]))
     return Interval(value, float(low), float(high), sum(map(len, groups)), level)
 
 
-def _drawn_means(top: Floats, bottom: Floats, draws: int, seed: int) -> Floats:
-    """(draws,) means, each over as many rows drawn with replacement."""
-    chance = np.random.default_rng(seed)
-    count, means = len(top), np.empty(draws)
-    if np.isin(top, (0, 1)).all() and (bottom == 1).all():  # drawing yes and no is the binomial distribution
-        yes: Floats = chance.binomial(count, top.mean(), draws) / count
+def _mean(values: ArrayLike, weights: ArrayLike | None = None) -> Added:
+    top = np.asarray(values, np.float64)
+    bottom = np.ones_like(top) if weights is None else np.asarray(weights, np.float64)
+    return Added(np.stack([top, bottom], 1), _ratio)
+
+
+def _ratio(sums: Floats) -> Floats:
+    """Not a number where nothing was weighed."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+
+def _drawn(measured: Measured, draws: int, seed: int) -> Floats:
+    """(draws,) values, each of as many rows drawn with replacement."""
+    count = measured.count
+    if (share := _share(measured)) is not None:  # drawing yes and no is the binomial distribution
+        yes: Floats = np.random.default_rng(seed).binomial(count, share, draws) / count
         return yes
-    step = max(1, CELLS // count)
+    found = np.empty(draws)
+    for part, weights in _weights(count, draws, seed, CELLS):
+        found[part] = measured.under(weights)
+    return found
+
+
+def _share(measured: Measured) -> float | None:
+    """The mean, where every row is a yes or a no."""
+    if (
+        isinstance(measured, Added)
+        and isinstance(measured.statistics, np.ndarray)
+        and measured.statistics.shape[1] == 2
+    ):
+        top, bottom = measured.statistics.T
+        if (bottom == 1).all() and np.isin(top, (0, 1)).all():
+            return float(top.mean())
+    return None
+
+
+def _weights(rows: int, draws: int, seed: int, cells: int) -> Iterator[tuple[slice, Floats]]:
+    """How often each row is drawn, for some draws at a time: (D, rows)."""
+    chance = np.random.default_rng(seed)
+    step = max(1, cells // rows)
     for start in range(0, draws, step):
-        rows = chance.integers(count, size=(min(step, draws - start), count))
-        means[start : start + step] = top[rows].sum(1) / bottom[rows].sum(1)
-    return means
-
-
-def _left_out(top: Floats, bottom: Floats) -> Floats:
-    """The mean without each row (the jackknife)."""
-    rest = bottom.sum() - bottom
-    means: Floats = np.divide(top.sum() - top, rest, out=np.full_like(top, top.mean()), where=rest != 0)
-    return means
+        count = min(step, draws - start)
+        places = chance.integers(rows, size=(count, rows)) + rows * np.arange(count)[:, None]
+        drawn = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
+        yield slice(start, start + count), drawn.astype(np.float64)
 
 
 def _corrected(ends: Floats, drawn: Floats, value: float, left_out: Floats) -> Floats:
-    """Which quantiles of the drawn means to take for the ends of the interval."""
+    """Which quantiles of the drawn values to take for the ends of the interval."""
     normal = NormalDist()
     below = (np.mean(drawn < value) + np.mean(drawn <= value)) / 2  # ties count half
     away = left_out.mean() - left_out
     spread = (away**2).sum() ** 1.5
-    if not 0 < below < 1 or spread == 0:
+    if not 0 < below < 1 or not spread > 0:
         return ends
     bias, skew = normal.inv_cdf(float(below)), (away**3).sum() / (6 * spread)
     shifted = [bias + normal.inv_cdf(float(end)) for end in ends]
     return np.array([normal.cdf(bias + shift / (1 - skew * shift)) for shift in shifted])
-
-
-def _ratio(top: float, bottom: float) -> float:
-    return float(top / bottom) if bottom else float("nan")

@@ -1,0 +1,40 @@
+"""Metrics by name, each equal to the definition its name stands for elsewhere."""
+
+from collections.abc import Iterable, Mapping
+
+from danlu.errors import DanluError, nearest
+from danlu.tasks.metrics.answering import ANSWER_METRICS
+from danlu.tasks.metrics.chances import CHANCE_METRICS
+from danlu.tasks.metrics.labels import LABEL_METRICS
+from danlu.tasks.metrics.metric import Cases as Cases
+from danlu.tasks.metrics.metric import Measure as Measure
+from danlu.tasks.metrics.metric import Measured as Measured
+from danlu.tasks.metrics.metric import Metric as Metric
+from danlu.tasks.metrics.numbers import NUMBER_METRICS
+from danlu.tasks.metrics.ranking import RANK_METRICS
+from danlu.tasks.metrics.tagging import TAG_METRICS
+from danlu.tasks.metrics.writing import WRITING_METRICS
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        *LABEL_METRICS, *NUMBER_METRICS, *TAG_METRICS, *ANSWER_METRICS, *WRITING_METRICS, *RANK_METRICS,
+        *CHANCE_METRICS,
+    )
+}  # fmt: skip
+# Everything evaluation.json may hold, in words: the metrics, and what language models are measured by.
+MEASURES: Mapping[str, Measure] = {
+    **METRICS,
+    "bits_per_byte": Measure("bits_per_byte", "bits a byte", "每字节比特数", larger_is_better=False, dear=True),
+    "masked_accuracy": Measure("masked_accuracy", "accuracy at masks", "掩码处准确率", "{:.2%}", dear=True),
+    "pairs": Measure("pairs", "minimal pairs", "最小对立对", "{:.2%}", dear=True),
+}
+
+
+def find_metrics(names: Iterable[str], possible: Iterable[str], task: str) -> tuple[Metric, ...]:
+    """Metrics by their names. E1820 for one that a task has no use for."""
+    known = list(possible)
+    for name in names:
+        if name not in known:
+            raise DanluError("E1820", found=name, possible=known, nearest=nearest(name, known), task=task)
+    return tuple(METRICS[name] for name in names)
