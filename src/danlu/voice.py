@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
-from danlu.errors import Language
+from danlu.errors import COLON, Language
 
 
 def system_language() -> Language:
@@ -38,6 +38,10 @@ class Voice:
         """One line, in the reader's language."""
         if not self.quiet:
             print(self.pick(en, zh), file=self.stream, flush=True)
+
+    def fact(self, name: str, value: object) -> None:
+        """A result, named, on stdout."""
+        print(f"{name}{COLON[self.language]}{value}")
 
     def silenced(self) -> "Voice":
         """The same language, and nothing said."""
@@ -84,7 +88,7 @@ class _Lines:
 
     def _say(self) -> None:
         now = time.monotonic()
-        share = f"{self.done / self.total:4.0%}  " if self.total else f"{self.done:.0f}  "
+        share = f"{self.done / self.total:4.0%}  " if self.total else f"{self.done:,.0f}  "
         left = ""
         if self.total and 0 < self.done < self.total:
             left = f"  −{clock((now - self.start) / self.done * (self.total - self.done))}"

@@ -17,6 +17,12 @@ def test_one_language_at_a_time() -> None:
         assert stream.getvalue() == said
 
 
+def test_facts_are_results(capsys: pytest.CaptureFixture[str]) -> None:
+    Voice("en", io.StringIO()).fact("loss", 3)
+    Voice("zh", io.StringIO(), quiet=True).fact("损失", 3)
+    assert capsys.readouterr().out == "loss: 3\n损失：3\n"
+
+
 def test_quiet() -> None:
     stream = io.StringIO()
     for voice in (Voice("en", stream, quiet=True), Voice("en", stream).silenced()):

@@ -57,7 +57,8 @@ def prepare(
 ) -> Corpus:  # fmt: skip
     """The corpus behind `paths` (`settings.paths` where not given), read from the cache where it is there.
 
-    said: what an earlier call has told of the data, not told again. E1211 where there is no text at all, E1701 where the disk is full; the other errors are those of the sources.
+    said: what an earlier call has told of the data, which is not told again. E1211 where there is no text at all, E1701
+    where the disk is full; the other errors are those of the sources.
     """
     settings = resolved(settings)
     found = sources(settings.paths if paths is None else paths, settings)

@@ -88,11 +88,11 @@ def check(call: Call) -> Answer:
         (pick("dropped", "丢弃"), f"{ledger.dropped.total():,}"),
     )
     for name, value in facts:
-        print(f"{name}: {value}")
+        call.voice.fact(name, value)
     for reason, count in ledger.dropped.items():
         places = [f"{each.file}:{each.line}" for each in ledger.details if each.reason == reason][:3]
         more = " …" if count > len(places) else ""
-        print(f"  {pick(*REASONS.get(reason, (reason, reason)))}: {count:,}  ({', '.join(places)}{more})")
+        call.voice.fact(f"  {pick(*REASONS.get(reason, (reason, reason)))}", f"{count:,}  ({', '.join(places)}{more})")
     counted = reach._asdict() | {"files": len(found), "rows": ledger.read, "dropped": dict(ledger.dropped)}
     return Answer(metrics=counted, passed=reach.documents > 0)
 

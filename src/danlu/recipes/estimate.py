@@ -73,7 +73,7 @@ def estimate(call: Call) -> Answer:
         (pick("time", "时间"), clock(needs.seconds)),
     )
     for name, value in facts:
-        print(f"{name}: {value}")
+        call.voice.fact(name, value)
     return Answer(metrics=vars(needs) | {"memory": needs.memory})
 
 

@@ -73,10 +73,8 @@ def evaluate(call: Call) -> Answer:
         measured = causal(engine, settings, data, call)
     for measure, interval in measured.items():
         sure = interval.low <= interval.high  # a single row has no interval
-        print(
-            f"{call.voice.pick(*MEASURES[measure])}: {interval.value:.4f}",
-            f" [{interval.low:.4f}, {interval.high:.4f}]" if sure else "",
-        )
+        between = f"  [{interval.low:.4f}, {interval.high:.4f}]" if sure else ""
+        call.voice.fact(call.voice.pick(*MEASURES[measure]), f"{interval.value:.4f}{between}")
     rows = [{"name": measure, "data": name, **interval.plain()} for measure, interval in measured.items()]
     return Answer(run_of(start), {row["name"]: row for row in rows}, write_down(start, rows, more, call))
 

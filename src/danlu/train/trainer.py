@@ -233,7 +233,8 @@ class Trainer:
         self._compare(values.get("cost", values["loss"]))
         progress.evaluated = progress.step
         self._write({"step": progress.step, "evaluation": values, "seconds": round(progress.elapsed, 3)})
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        told = {name: value for name, value in values.items() if name == "loss" or value != values["loss"]}
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in told.items())
         self.voice.say(f"step {progress.step}: held out  {shown}", f"第 {progress.step} 步：验证  {shown}")
 
     def _compare(self, loss: float) -> None:
