@@ -6,6 +6,7 @@ Shapes: B batch, T queries, S keys, H heads, K head size, D width.
 from pydantic import Field
 from torch import Tensor, nn
 
+from danlu.nn.adapters import Prefixes
 from danlu.nn.attend import attend
 from danlu.nn.cache import LayerCache
 from danlu.nn.mlp import NormConfig
@@ -45,6 +46,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(inner, width, config.output_bias)
         self.query_norm = config.head_norm.build(self.head_size) if config.head_norm else None
         self.key_norm = config.head_norm.build(self.head_size) if config.head_norm else None
+        self.prefixes: Prefixes | None = None
 
     def forward(
         self, x: Tensor, memory: Tensor | None = None, *, visible: Visibility, turn: Rotation | None = None,
@@ -61,6 +63,8 @@ class Attention(nn.Module):
             value = self._heads(self.value(source), self.kv_heads)
             if cache is not None:
                 key, value = cache.extend(key, value) if memory is None else cache.keep(key, value)
+        if self.prefixes is not None:
+            key, value, visible = self.prefixes(key, value, visible)
         drop = self.dropout if self.training else 0.0
         seen = attend(query, key, value, visible.scores, visible.causal, self.scale, drop)
         out: Tensor = self.output(seen.transpose(1, 2).flatten(2))

@@ -42,8 +42,8 @@ class TokenEmbedding(nn.Module):
     def forward(
         self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None, languages: Tensor | None = None
     ) -> Tensor:
-        """tokens, segments and languages (B, T), positions (B or 1, T) -> (B, T, D). Where there are more positions than
-        tokens, the first are those of a prompt."""
+        """tokens, segments and languages (B, T), positions (B or 1, T) -> (B, T, D). Where there are more
+        positions than tokens, the first are those of a prompt."""
         x: Tensor = self.tokens(tokens)
         if self.prompts is not None and positions.shape[1] > tokens.shape[1]:
             x = self.prompts(x)

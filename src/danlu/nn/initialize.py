@@ -19,9 +19,10 @@ from danlu.settings import Settings
 class InitialConfig(Settings):
     """normal: N(0, std) (BERT). residual: the same, with what is added to the stream divided by sqrt(2 depth) (GPT-2).
     t5: by fan-in with unscaled scores (Raffel et al. 2020, Mesh TensorFlow). fan_in: N(0, 1/inputs), embeddings N(0, 1)
-    (PaLM, section 5)."""
+    (PaLM, section 5). towers: by width and depth of each tower, as CLIP was (Radford et al. 2021); convolutions by what
+    leaves them (He et al. 2015)."""
 
-    scheme: Literal["normal", "residual", "t5", "fan_in"] = "normal"
+    scheme: Literal["normal", "residual", "t5", "fan_in", "towers"] = "normal"
     std: float = Field(0.02, gt=0)  # of normal and residual; a factor in the others (1 is the paper's)
 
 
@@ -29,7 +30,8 @@ Deviation = Callable[[str, Tensor, nn.Module, InitialConfig], float]
 
 
 def initialize(model: nn.Module, config: InitialConfig, seed: int = 0, only: Iterable[str] | None = None) -> None:
-    """Draw every parameter afresh, or those named in `only`. Norms start as the identity, biases at zero."""
+    """Draw every parameter afresh, or those named in `only`. Norms start as the identity, biases at zero,
+    and other vectors at what their module's `beginnings` say."""
     wanted = None if only is None else set(only)
     deviation = DEVIATIONS[config.scheme]
     done: set[int] = set()
@@ -40,9 +42,10 @@ def initialize(model: nn.Module, config: InitialConfig, seed: int = 0, only: Ite
                     continue
                 done.add(id(parameter))  # a tied tensor belongs to its first owner, the embedding
                 if parameter.ndim < 2:
-                    parameter.fill_(float(name.endswith("weight")))
+                    beginnings = getattr(module, "beginnings", {})
+                    parameter.fill_(beginnings.get(name.rpartition(".")[2], float(name.endswith("weight"))))
                 else:
-                    draw = torch.randn(parameter.shape, generator=_generator(seed, name))
+                    draw = torch.randn(parameter.shape, generator=generator_of(seed, name))
                     parameter.copy_(draw * deviation(name, parameter, model, config))
 
 
@@ -72,7 +75,27 @@ def t5(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) ->
     return fan_in(name, parameter, model, config)
 
 
-DEVIATIONS: dict[str, Deviation] = {"normal": normal, "residual": residual, "t5": t5, "fan_in": fan_in}
+def towers(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
+    """As open_clip and transformers draw CLIP; `std` is a factor."""
+    if parameter.ndim == 4 and ".blocks." in name or ".stem." in name:
+        leaving = parameter.shape[0] * parameter.shape[2] * parameter.shape[3]
+        depthwise = parameter.shape[1] == 1
+        return config.std * math.sqrt(2 / (parameter.shape[2] * parameter.shape[3] if depthwise else leaving))
+    if "embedding." in name:
+        return 0.02 * config.std
+    if ".blocks." in name:
+        width = parameter.shape[0] if name.endswith("mlp.down.weight") else parameter.shape[1]
+        if name.endswith("attention.output.weight"):
+            return config.std * width**-0.5
+        if name.endswith("mlp.up.weight"):
+            return config.std * (2 * width) ** -0.5
+        return config.std * width**-0.5 * (2 * _depth(model, name)) ** -0.5
+    return config.std * parameter.shape[1] ** -0.5
+
+
+DEVIATIONS: dict[str, Deviation] = {
+    "normal": normal, "residual": residual, "t5": t5, "fan_in": fan_in, "towers": towers,
+}  # fmt: skip
 
 
 def _depth(model: nn.Module, name: str) -> int:
@@ -80,6 +103,7 @@ def _depth(model: nn.Module, name: str) -> int:
     return len(list(model.get_submodule(name.partition(".blocks.")[0] + ".blocks").children()))
 
 
-def _generator(seed: int, name: str) -> torch.Generator:
+def generator_of(seed: int, name: str) -> torch.Generator:
+    """Chance that depends on the seed and a name alone."""
     digest = hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little", signed=True) & (2**63 - 1))

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from danlu.errors import DanluError
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,18 @@ class Marks:
             _joined(self.positions, more.positions),
             None if self.steps is more.steps is None else _joined(self._steps(0), more._steps(self.count)),
             None if self.valid is more.valid is None else _joined(self._valid(), more._valid()),
+        )
+
+    def after(self, count: int) -> "Marks":
+        """These tokens behind `count` virtual ones of the same text, which all of them see. E2010 where a row holds
+        several documents: they cannot share what comes before the first."""
+        if self.documents is not None:
+            raise DanluError("E2010")
+        first = torch.arange(count, device=self.positions.device).expand(len(self.positions), -1)
+        return Marks(
+            torch.cat([first, self.positions + count], 1),
+            None if self.steps is None else torch.cat([self.steps[:, :1].expand(-1, count), self.steps], 1),
+            None if self.valid is None else F.pad(self.valid, (count, 0), value=True),
         )
 
     def _steps(self, start: int) -> Tensor:
