@@ -26,17 +26,38 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "wrong fields": ("more or fewer fields than the header has", "字段数与表头不符"),
     "stray quote": ("a quotation mark inside a quoted field", "带引号的字段内有多余的引号"),
     "no label": ("the answer is missing", "缺少答案（标签）"),
+    "not a label": ("the answer is of another kind than the task's", "答案的类型与任务不符"),
+    "not a number": ("the answer is no finite number", "答案不是有限的数"),
+    "unknown label": ("a label that no row to train on has", "训练数据中没有出现过的标签"),
+    "tags and words differ": ("there are more or fewer tags than words", "标签数与词数不符"),
+    "answer not in the text": ("the answer does not stand in the text", "文本中找不到该答案"),
+    "no choices": ("there are not two choices, or one is empty", "选项不足两个，或有空选项"),
+    "in the test": ("the same text stands in the test or validation rows", "相同文本已出现在测试或验证数据中"),
     "surrogate": ("half of a surrogate pair, which is not text", "含有不成对的代理码位，不是合法文本"),
+    "one side": ("a translation without one of its sides", "译文对照缺少一侧"),
+    "too short": ("fewer characters than wanted", "字符数少于要求"),
+    "too long": ("more characters than wanted", "字符数多于要求"),
+    "few letters": ("too few letters", "字母与汉字所占比例过低"),
+    "many digits": ("too many digits", "数字所占比例过高"),
+    "many symbols": ("too many symbols", "符号所占比例过高"),
+    "another script": ("not in the script of its language", "文字与所属语言不符"),
+    "repetitive": ("it repeats itself", "内容自我重复"),
+    "duplicate": ("the same text as an earlier one", "与先前的文本相同"),
+    "near duplicate": ("nearly the same text as an earlier one", "与先前的文本几乎相同"),
+    "test text": ("it holds text that is kept for testing", "含有留作测试的文本"),
 }
+# Those that say nothing about the file being damaged.
+SIFTED = frozenset(list(REASONS)[list(REASONS).index("too short") :]) | {"empty"}
 DETAILS = 1000  # places listed for one reason; the count goes on
 
 
 class Dropped(NamedTuple):
-    """One row that was left out, and why."""
+    """One row that was left out, and why; `like`: file and line of the text it repeats."""
 
     reason: str
     file: str
     line: int
+    like: str = ""
 
 
 @dataclass
@@ -61,10 +82,10 @@ class Ledger:
         """A row was read."""
         self.read = (self.read or 0) + 1
 
-    def drop(self, reason: str, file: str, line: int) -> None:
+    def drop(self, reason: str, file: str, line: int, like: str = "") -> None:
         self.dropped[reason] += 1
         if self.dropped[reason] <= DETAILS:
-            self.details.append(Dropped(reason, file, line))
+            self.details.append(Dropped(reason, file, line, like))
 
     def truncate(self, by: int) -> None:
         """A row that is trained on without its last `by` tokens."""
@@ -95,7 +116,7 @@ class Ledger:
             "divided": self.divided,
             "held_out": self.held_out,
             "dropped": dict(self.dropped),
-            "details": [each._asdict() for each in self.details],
+            "details": [_plain(each) for each in self.details],
         }
 
     @classmethod
@@ -105,3 +126,7 @@ class Ledger:
             divided=data["divided"], held_out=data["held_out"], read=data["read"], dropped=Counter(data["dropped"]),
             details=[Dropped(**each) for each in data["details"]],
         ).check()  # fmt: skip
+
+
+def _plain(dropped: Dropped) -> dict[str, Any]:
+    return {name: value for name, value in dropped._asdict().items() if name != "like" or value}

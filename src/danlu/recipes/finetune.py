@@ -1,19 +1,19 @@
-"""`danlu finetune`: from a model and a small file of answers to a better model."""
+"""`danlu finetune`: from a model and a small file of answers to a model that gives them."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
 
-from torch import nn
+import torch
 
 from danlu.checkpoint import Checkpoint
 from danlu.data.ledger import Ledger
 from danlu.errors import DanluError, raise_all
-from danlu.files import replace_json
-from danlu.models.build import ModelConfig
-from danlu.models.classifier import Classifier, ClassifierConfig
-from danlu.models.families import Family
-from danlu.models.families.heads import answer_config, decodes
+from danlu.files import file_hash, replace_json
+from danlu.models.build import build
+from danlu.models.classifier import AnswerHead, Classifier, ClassifierConfig
 from danlu.recipes.call import Answer, Call, Stopped
+from danlu.recipes.finetuning import defaults, watched, with_head
 from danlu.recipes.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
 from danlu.recipes.runs import Run, add_results, folder_problems, new_run
 from danlu.recipes.stages import Finetune
@@ -21,20 +21,21 @@ from danlu.recipes.start import Start, find_device, find_start
 from danlu.recipes.tasks import Given, Material, look, material, say
 from danlu.report.card import write_card
 from danlu.report.run import write_report
-from danlu.settings import Data, merge
+from danlu.settings import Data
 from danlu.settings import build as build_settings
-from danlu.tasks.answering import Work, logits_of
+from danlu.tasks.answering import Work
 from danlu.tasks.framing import Framing
-from danlu.tasks.task import Example, Row
+from danlu.tasks.splits import TEXTS
+from danlu.tasks.task import Example
+from danlu.text.tokenizer import Tokenizer
+from danlu.text.training import train_tokenizer
 from danlu.train.answers import AnswerObjective
-from danlu.train.evaluation import HeldOut
 from danlu.train.hardware import autocast, compute_precision
+from danlu.train.progress import Progress
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
 
-DEFAULTS: Data = {"schedule": "linear", "warmup": 0.1, "weight_decay": 0.01, "betas": (0.9, 0.999), "batch": 32}
-EPOCHS, RATE = 3.0, 1e-4
-MEASURED = 64  # rows in a forward pass of an evaluation
+LONGEST = 512  # tokens of a row, where nothing was said
 
 
 @dataclass(frozen=True)
@@ -79,139 +80,159 @@ def plan(call: Call) -> Plan:
     if meant.run is not None:
         settings = settings_of_run(meant.run, Finetune, call)
         given = look(settings.data, settings.task)
-        return Plan(settings, meant.run, _start(settings), given, material(given, settings.data))
+        return Plan(settings, meant.run, _start(settings, given), given, material(given, settings.data))
     attempt = Attempts()
-    settings = attempt(lambda: build_settings(Finetune, meant.given, where=meant.source)) or _raised(attempt)
+    settings = attempt(lambda: build_settings(Finetune, meant.given, where=meant.source))
+    if settings is None:
+        _raise(attempt)
     if not settings.data.paths:
         attempt.problems.append(DanluError("E1005", word="DATA", possible=["START", "DATA"]))
-    start = attempt(lambda: _start(settings))
     attempt(lambda: find_device(settings.device))
     found = attempt(lambda: look(settings.data, settings.task)) if settings.data.paths else None
+    made = attempt(lambda: material(found, settings.data)) if found else None
+    start = attempt(lambda: _start(settings, found))
     run = attempt(lambda: new_run(settings.output, settings.start, (settings.data.paths or ("",))[0]))
     if run:
         attempt.problems.extend(folder_problems(run.path))
     if start:
         attempt.problems.extend(limits(start.name, start.config, run))
-    made = attempt(lambda: material(found, settings.data)) if found else None
-    if not (start and found and run and made) or attempt.problems:
-        _raised(attempt)
-    assert start and found and run and made
-    complete = _complete(settings, made, meant.given, meant.source)
+    if start is None or found is None or run is None or made is None or attempt.problems:
+        _raise(attempt)
+    complete = _complete(settings, start, made, meant.given, meant.source)
     return Plan(complete, interrupted_twin(run, complete, named=bool(settings.output)), start, found, made)
 
 
-def _raised(attempt: Attempts) -> Finetune:
+def _raise(attempt: Attempts) -> NoReturn:
     raise_all(attempt.problems)
     raise AssertionError("a plan that failed has problems")
 
 
-def _start(settings: Finetune) -> Start:
-    return find_start(settings.start, settings.size, settings.model, 0, settings.tokenizer.vocabulary)
+def _start(settings: Finetune, given: Given | None) -> Start:
+    size = sum(file.path.stat().st_size for file in given.found["train"] if file.path.is_file()) if given else 0
+    return find_start(settings.start, settings.size, settings.model, size, settings.tokenizer.vocabulary)
 
 
-def _complete(settings: Finetune, made: Material, given: Data, source: str) -> Finetune:
+def _complete(settings: Finetune, start: Start, made: Material, given: Data, source: str) -> Finetune:
     """Every setting that was left open, filled in."""
-    train = given.get("train") or {}
-    guesses: Data = {"train": DEFAULTS | {"lr": RATE}}
-    if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
-        guesses["train"] |= {"epochs": EPOCHS}
     fixed: Data = {"task": made.task.name, "data": {"columns": made.columns}}
+    if start.where is None:
+        fixed |= {"start": start.name, "size": None}
     given = {name: value for name, value in given.items() if name not in ("start", "size", "output", "lang")}
-    return build_settings(Finetune, settings.model_dump(mode="json"), guesses, given, fixed, where=source)
+    return build_settings(
+        Finetune, settings.model_dump(mode="json"), defaults(start, made, given), given, fixed, where=source
+    )
 
 
 def carry_out(ready: Plan, voice: Voice) -> Run:
     """Do, or finish, a planned run. Stopped (a KeyboardInterrupt) where it was asked to leave in between."""
     settings, run, made = ready.settings, ready.run, ready.made
     device = find_device(settings.device)
-    checkpoint = begin(ready)
+    checkpoint = begin(ready, voice)
     assert isinstance(checkpoint.model, Classifier)
     work = work_of(checkpoint, made, settings.data.length)
+    rescale(checkpoint.model.heads[work.head], work, undo=True)  # type: ignore[arg-type]
     training = work.encode(made.training)
-    replace_json(run.path / "ledger.json", with_truncation(made.ledger, training).to_json())
-    loader = work.loader(training, settings.train.batch, settings.seed, shuffle=True)
+    replace_json(run.path / "ledger.json", made.ledger_json(with_truncation(made.ledger, training)))
+    loader = work.loader(training, settings.train.batch, settings.seed, tokens=settings.data.tokens, shuffle=True)
     objective = AnswerObjective({work.head: made.task.loss}, settings.loss)
-    evaluate = watching(work, objective, made.validation) if made.validation else None
     trainer = Trainer(
         checkpoint.model, objective, loader, settings.train, run.path,
-        voice=voice, seed=settings.seed, evaluate=evaluate, device=device,
+        voice=voice, seed=settings.seed, evaluate=watched(work, objective, made.validation), device=device,
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
         raise Stopped(f"danlu finetune {run}")
-    lineage = {"verb": "finetune", "task": made.task.name, "start": ready.start.name, "steps": progress.step,
-               "best_step": progress.best_step, "seed": settings.seed, "before": checkpoint.lineage}  # fmt: skip
-    replace(checkpoint, lineage=lineage).save(run.model)
+    rescale(checkpoint.model.heads[work.head], work)  # type: ignore[arg-type]
+    work = replace(work, shift=0.0, scale=1.0)
+    replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
     with autocast(device, compute_precision(settings.train.precision, device)):
-        for name, rows in (("validation", made.validation), ("test", made.test)):
-            if rows:
-                found = measured(checkpoint.model.eval(), work, rows)
-                add_results(run.path, [{"name": each, "data": name, "value": value, "count": len(rows)}
-                                       for each, value in found.items()])  # fmt: skip
+        measure(run, checkpoint.model, work, made)
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
     return run
 
 
-def begin(ready: Plan) -> Checkpoint:
+def begin(ready: Plan, voice: Voice) -> Checkpoint:
     """The model before its first step, with a head for the task."""
     settings, start, made = ready.settings, ready.start, ready.made
     become = with_head(start.family, made)
-    if start.where is None:
-        raise DanluError("E1903", where=start.name)
-    return Checkpoint.load(start.where, seed=settings.seed, become=become)
+    if start.where is not None:
+        return Checkpoint.load(start.where, seed=settings.seed, become=become)
+    tokenizer = make_tokenizer(ready, voice)
+    config = become(start.with_vocabulary(tokenizer.vocabulary, settings.model))
+    return Checkpoint(start.family, config, build(config, "cpu", settings.seed), tokenizer)
 
 
-def with_head(family: Family, made: Material) -> Callable[[ModelConfig], ModelConfig]:
-    """From a tower's config to one with the task's head; a classifier that answers the same keeps its own."""
-
-    def become(config: ModelConfig) -> ModelConfig:
-        head = answer_config(family, made.task.form, made.task.problem, made.labels)
-        if isinstance(config, ClassifierConfig):
-            own = config.heads.get(made.task.name)
-            if own and (own.labels, own.problem) == (made.labels, made.task.problem):
-                return config
-        base = config.base if isinstance(config, ClassifierConfig) else config
-        return ClassifierConfig(base=base, heads={made.task.name: head}, decodes=decodes(family, made.task.form))
-
-    return become
+def make_tokenizer(ready: Plan, voice: Voice) -> Tokenizer:
+    """The one that was given, the one an interrupted run has kept, or a fresh one of the texts to train on."""
+    choice, kept = ready.settings.tokenizer, ready.run.path / "checkpoints" / "tokenizer"
+    if choice.path:
+        return Tokenizer.read(choice.path)
+    if (kept / "special_tokens_map.json").is_file():  # written last
+        return Tokenizer.read(kept)
+    family = ready.start.family
+    if choice.kind == "auto":
+        choice = choice.model_copy(update={"kind": family.tokenizer})
+    values = (row.values.get(role) for row in ready.made.training for role in TEXTS)
+    texts = (" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values if value)
+    tokenizer = train_tokenizer(texts, choice, family.specials, voice, extra=family.extra_tokens)
+    tokenizer.write(kept)
+    return tokenizer
 
 
 def work_of(checkpoint: Checkpoint, made: Material, length: int | None = None) -> Work:
-    """The task as this model does it."""
+    """The task as this model does it. E1903 where the model has no tokenizer."""
     config = checkpoint.config
     assert isinstance(config, ClassifierConfig)
     if checkpoint.tokenizer is None:
-        raise DanluError("E1806")
-    longest = min(length or 512, config.length or 512)
+        raise DanluError("E1903", where=checkpoint.where)
+    longest = min(length or LONGEST, config.length or LONGEST)
     framing = Framing(checkpoint.tokenizer, longest, config.base.embedding.segments > 1)
-    return Work(made.task, made.task.name, config.heads[made.task.name].labels, framing)
+    head = config.heads[made.task.name]
+    shift, scale = made.unit
+    return Work(made.task, made.task.name, head.labels, framing, shift if head.bias else 0.0, scale)
+
+
+@torch.no_grad()
+def rescale(head: AnswerHead, work: Work, undo: bool = False) -> None:
+    """Make a head that learnt numbers in their own unit give them in the rows'; or the other way round."""
+    if work.task.problem != "number" or head.output is None:
+        return
+    scale, shift = (1 / work.scale, -work.shift / work.scale) if undo else (work.scale, work.shift)
+    head.output.weight.mul_(scale)
+    if head.output.bias is not None:
+        head.output.bias.mul_(scale).add_(shift)
 
 
 def with_truncation(ledger: Ledger, examples: list[Example]) -> Ledger:
-    """The ledger once it is known which rows of the training set were cut."""
-    cut = [example.cut for example in examples if example.cut]
-    return replace(ledger, trained=ledger.trained - len(cut), truncated=len(cut), truncated_by=sum(cut)).check()
+    """The ledger once it is known which of the rows to train on were cut."""
+    cut: dict[int, int] = {}
+    for example in examples:
+        if example.cut:
+            cut[example.row] = cut.get(example.row, 0) + example.cut
+    return replace(
+        ledger, trained=ledger.trained - len(cut), truncated=len(cut), truncated_by=sum(cut.values())
+    ).check()
 
 
-def measured(model: Classifier, work: Work, rows: list[Row]) -> dict[str, float]:
-    """The task's metrics on rows."""
-    examples = work.encode(rows)
-    logits = logits_of(model, work, examples, work.loader(examples, MEASURED, asked=False))
-    answers = work.answers(logits, examples, rows)
-    right = sum(answer["label"] == str(row.values["label"]) for answer, row in zip(answers, rows, strict=True))
-    return {"accuracy": right / len(rows)}
+def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:
+    """What the model comes from: its start, the hashes of its data, and how long it was trained on them."""
+    found = [file for some in ready.given.found.values() for file in some if file.path.is_file()]
+    return {
+        "verb": "finetune", "task": ready.made.task.name, "start": ready.start.name,
+        "data": {file.name: file_hash(Path(file.path)) for file in found}, "steps": progress.step,
+        "tokens": progress.tokens, "best_step": progress.best_step, "seed": ready.settings.seed,
+    } | ({"before": before.lineage} if ready.start.where else {})  # fmt: skip
 
 
-def watching(work: Work, objective: AnswerObjective, rows: list[Row]) -> Callable[[nn.Module], Mapping[str, float]]:
-    """The evaluation while training: the loss and the metrics on the rows set aside; the first metric chooses."""
-    examples = work.encode(rows)
-    held_out = HeldOut(objective, work.loader(examples, MEASURED))
+def measure(run: Run, model: Classifier, work: Work, made: Material) -> None:
+    """The finished model on the rows to choose by and to test on."""
+    from danlu.recipes.finetuning import scores
 
-    def evaluate(model: nn.Module) -> Mapping[str, float]:
-        assert isinstance(model, Classifier)
-        values = held_out(model)
-        found = measured(model, work, rows)
-        return merge(values, found, {"cost": -next(iter(found.values()))})
-
-    return evaluate
+    for name, rows in (("validation", made.validation), ("test", made.test)):
+        if rows:
+            found = scores(model.eval(), work, rows)
+            add_results(
+                run.path,
+                [{"name": each, "data": name, "value": value, "count": len(rows)} for each, value in found.items()],
+            )

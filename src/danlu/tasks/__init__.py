@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping
 
+from danlu.tasks.choosing import CHOOSE, RETRIEVE
+from danlu.tasks.spans import SPAN
+from danlu.tasks.tagging import TAG
 from danlu.tasks.task import Example as Example
+from danlu.tasks.task import Reply as Reply
 from danlu.tasks.task import Row as Row
 from danlu.tasks.task import Task as Task
-from danlu.tasks.understanding import CLASSIFY
+from danlu.tasks.understanding import CLASSIFY, MULTILABEL, REGRESS
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSIFY,)}
+TASKS: Mapping[str, Task] = {task.name: task for task in (CLASSIFY, MULTILABEL, REGRESS, TAG, SPAN, CHOOSE, RETRIEVE)}
+ALIASES: Mapping[str, str] = {"pair": "classify", "embed": "retrieve", "ner": "tag", "qa": "span"}

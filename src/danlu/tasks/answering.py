@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,17 +11,20 @@ from danlu.data.batch import Batch
 from danlu.models.classifier import Classifier
 from danlu.tasks.framing import Framing
 from danlu.tasks.loader import TaskLoader
-from danlu.tasks.task import Example, Row, Task, collate
+from danlu.tasks.task import Example, Reply, Row, Task, collate
 
 
 @dataclass(frozen=True)
 class Work:
-    """A task with what it was made concrete by: the head that answers, its labels, and how texts are framed."""
+    """A task with what it was made concrete by: the head that answers, its labels, and how texts are framed. shift,
+    scale: numbers are learnt as (number - shift) / scale."""
 
     task: Task
     head: str
     labels: tuple[str, ...]
     framing: Framing
+    shift: float = 0.0
+    scale: float = 1.0
 
     def encode(self, rows: Sequence[Row]) -> list[Example]:
         return self.task.encode(rows, self.framing, self.labels)
@@ -30,8 +32,12 @@ class Work:
     def collate(self, examples: Sequence[Example], asked: bool = True) -> Batch:
         """asked: with targets."""
         width = max(example.length for example in examples)
-        targets = {self.head: self.task.targets(examples, width)} if asked else {}
-        return collate(examples, self.framing.pad, targets)
+        if not asked:
+            return collate(examples, self.framing.pad, {})
+        targets = self.task.targets(examples, width)
+        if self.task.problem == "number":
+            targets = (targets - self.shift) / self.scale
+        return collate(examples, self.framing.pad, {self.head: targets})
 
     def loader(
         self, examples: Sequence[Example], rows: int, seed: int = 0, *, tokens: int | None = None,
@@ -39,8 +45,10 @@ class Work:
     ) -> TaskLoader:  # fmt: skip
         return TaskLoader(examples, partial(self.collate, asked=asked), rows, seed, tokens=tokens, shuffle=shuffle)
 
-    def answers(self, logits: Sequence[Tensor], examples: Sequence[Example], rows: Sequence[Row]) -> list[Any]:
+    def answers(self, logits: Sequence[Tensor], examples: Sequence[Example], rows: Sequence[Row]) -> list[Reply]:
         """What a person reads, row by row, from what the head gave for each example."""
+        if self.task.problem == "number":
+            logits = [each * self.scale + self.shift for each in logits]
         return self.task.answer(logits, examples, rows, self.labels)
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from danlu.data.ahead import made_ahead
 from danlu.data.batch import Batch
 from danlu.data.order import permuted, uniforms
 from danlu.tasks.task import Example
@@ -55,11 +56,8 @@ class TaskLoader:
         return self.collate([self.examples[index] for index in self.indices(step).tolist()])
 
     def stream(self, first: int = 0) -> Iterator[Batch]:
-        """Batches from `first` on, without end."""
-        step = first
-        while True:
-            yield self.batch(step)
-            step += 1
+        """Batches from `first` on, without end, made ahead in a thread."""
+        return made_ahead(self.batch, first)
 
     def _planned(self, epoch: int) -> list[Indices]:
         count = len(self.examples)

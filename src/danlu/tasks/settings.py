@@ -14,10 +14,11 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 class TaskData(Settings):
     """`paths`: files, or folders; files named train, dev and test are taken for what they say. `validation`, `test`:
-    files kept apart; where there are none, the shares `held_out` and `tested` of the rows (auto: a tenth of them each,
-    at most 2,000; nothing for the test of fewer than 500 rows). `columns`: our name of a column (text, text_b, label ...) -> the
-    file's. `broken`: the share of broken rows that is passed over and noted. `length`: tokens in a row at most; the
-    model's context where it is not given.
+    files kept apart; where there are none, the shares `held_out` and `tested` of the rows (auto: a tenth each, at most
+    2,000 rows; no test of fewer than 500 rows). `columns`: our name of a column (text, text_b, label ...) -> the file's.
+    `broken`: the share of rows that may be unusable. `duplicates`: rows whose text is among those to measure by are
+    trained on all the same, or dropped. `length`: tokens in a row at most; the model's context, and at most 512, where
+    it is not given. `tokens`: in a batch at most, padding included; then batches of long rows have fewer.
     """
 
     paths: Paths = ()
@@ -28,6 +29,8 @@ class TaskData(Settings):
     format: TaskFormat = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     encoding: str = "auto"
-    broken: float = Field(0.01, ge=0, le=1)
+    broken: float = Field(0.05, ge=0, le=1)
+    duplicates: Literal["keep", "drop"] = "keep"
     length: int | None = Field(None, ge=4)
+    tokens: int | None = Field(None, ge=16)
     cache: Path = Path("~/.cache/danlu")

@@ -1,7 +1,7 @@
-"""What a task is: data, and three functions from rows to examples, from examples to targets, from answers to words."""
+"""What a task is: data, and a few functions from rows to examples, to targets, and from answers back to words."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -22,9 +22,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Example:
-    """What a row becomes. tokens, segments: of a row, or of each of its options. target: what a head should answer.
-    row: its place among the rows. cut: how many tokens found no room. places: where tokens stand in the row, for who
-    puts answers back."""
+    """What a row, or a part of one, becomes. tokens, segments: of a row, or of each of its options. target: what a head
+    should answer. row: its place among the rows. cut: how many tokens found no room. places: where its tokens stand in
+    the row, for who puts answers back."""
 
     tokens: Sequence[Any]
     segments: Sequence[Any] | None = None
@@ -44,32 +44,48 @@ class Example:
         return max(map(len, self.options))
 
 
-Encode = Callable[[Sequence[Row], Framing, tuple[str, ...]], list[Example]]
-Targets = Callable[[Sequence[Example], int], Tensor]
-Answer = Callable[[Sequence[Tensor], Sequence[Example], Sequence[Row], tuple[str, ...]], list[Any]]
-Labels = Callable[[Sequence[Row]], tuple[str, ...]]
+class Reply(NamedTuple):
+    """What a model answers to a row. value: of the kind the rows have. chance: how likely the model holds it to be,
+    where it can tell. scores: of each label."""
+
+    value: Any
+    chance: float = float("nan")
+    scores: Mapping[str, float] = {}
+
+
+Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Task:
-    """columns: roles every row has; optional: roles it may have. form and problem: of the head. loss: by its name.
-    metrics: names, the first is what a run is judged by. labels: names of a head's outputs, from the rows to train on.
-    encode: rows -> examples. targets: examples, and the tokens of their longest -> the tensor a loss wants. answer: what
-    a head gave for each example -> a prediction for each row, as people read it."""
+    """columns: roles every row has; optional: roles it may have. form and problem: of the head. loss: by its name in
+    train.answers. metrics: names; the first is what a run is judged by.
+
+    fit: what is wrong with a row's values (a reason of the ledger), or its values as the other functions want them.
+    labels: names of a head's outputs, from the rows to train on. encode: rows -> examples. targets: examples, and the
+    tokens of their longest -> what the loss wants. answer: what a head gave for each example -> a reply a row.
+    reference: the right answer of a row, of the kind that replies have.
+    """
 
     name: str
     columns: tuple[str, ...]
     form: Form
     loss: str
     metrics: tuple[str, ...]
-    encode: Encode
-    targets: Targets
-    answer: Answer
-    labels: Labels
+    fit: Callable[[Mapping[str, Any]], Mapping[str, Any] | str]
+    labels: Callable[[Sequence[Row]], Labels]
+    encode: Callable[[Sequence[Row], Framing, Labels], list[Example]]
+    targets: Callable[[Sequence[Example], int], Tensor]
+    answer: Callable[[Sequence[Tensor], Sequence[Example], Sequence[Row], Labels], list[Reply]]
+    reference: Callable[[Row], Any]
     en: str
     zh: str
     problem: Problem = "single"
     optional: tuple[str, ...] = field(default=())
+
+
+def with_targets(examples: Sequence[Example], targets: Sequence[Any]) -> list[Example]:
+    return [replace(each, target=target) for each, target in zip(examples, targets, strict=True)]
 
 
 def collate(examples: Sequence[Example], pad: int, targets: Mapping[str, Tensor]) -> Batch:
@@ -77,23 +93,22 @@ def collate(examples: Sequence[Example], pad: int, targets: Mapping[str, Tensor]
     token is of the second. Examples with options become (B, K, T); missing options are rows of one token."""
     options = [example.options for example in examples]
     width, most = max(example.length for example in examples), max(map(len, options))
-    lead = (len(examples), most) if any(len(each) > 1 for each in options) else (len(examples), 1)
-    tokens = torch.full((*lead, width), pad)
-    valid = torch.zeros((*lead, width), dtype=torch.bool)
-    segments = torch.zeros((*lead, width), dtype=torch.long)
+    shape = (len(examples), most, width)
+    tokens, segments = torch.full(shape, pad), torch.zeros(shape, dtype=torch.long)
+    valid = torch.zeros(shape, dtype=torch.bool)
+    valid[..., 0] = True  # of an option that is missing
     for number, (example, rows) in enumerate(zip(examples, options, strict=True)):
-        marks = example.segments if len(rows) > 1 else [example.segments]
+        marks = example.segments if len(rows) > 1 or example.segments is None else [example.segments]
         for place, row in enumerate(rows):
             tokens[number, place, : len(row)] = torch.tensor(row)
             valid[number, place, : len(row)] = True
-            if marks and marks[place] is not None:
+            if marks is not None and marks[place] is not None:
                 segments[number, place, : len(row)] = torch.tensor(marks[place])
-    valid[..., 0] = True  # an option that is missing
     inputs = {"tokens": tokens}
     if not bool(valid.all()):
         inputs["valid"] = valid
     if bool(segments.any()):
         inputs["segments"] = segments
-    if lead[1] == 1:
+    if most == 1:
         inputs = {name: tensor.squeeze(1) for name, tensor in inputs.items()}
     return Batch(inputs, targets)

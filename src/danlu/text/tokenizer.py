@@ -90,6 +90,17 @@ class Tokenizer:
             raise DanluError("E1302", found=str(error)) from error
         return [encoding.ids for encoding in encodings]
 
+    def encode_with_offsets(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Ids without frame, and from which character to which each goes; a space before a word is not its own."""
+        try:
+            encodings = self._rust.encode_batch(list(texts), add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise DanluError("E1308", found=_first_unfit(texts) or str(error)) from error
+        return [
+            (encoding.ids, [_trimmed(text, span) for span in encoding.offsets])
+            for text, encoding in zip(texts, encodings, strict=True)
+        ]
+
     def decode(self, ids: Sequence[int], specials: bool = False) -> str:
         """Text again, without special tokens unless asked for; ids beyond the vocabulary leave nothing."""
         text: str = self._rust.decode(list(ids), skip_special_tokens=not specials)
@@ -191,6 +202,15 @@ def letters() -> dict[str, int]:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+def _trimmed(text: str, span: tuple[int, int]) -> tuple[int, int]:
+    """A stretch of a text without the spaces at its ends."""
+    start, end = span
+    piece = text[start:end]
+    if not piece.strip():
+        return end, end
+    return start + len(piece) - len(piece.lstrip()), end - len(piece) + len(piece.rstrip())
 
 
 def _first_unfit(texts: Sequence[object]) -> str | None:

@@ -1,0 +1,96 @@
+"""What a fine-tuning run is given when nothing was said, how its head is made, and how it is watched."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
+
+from danlu.models.build import ModelConfig
+from danlu.models.classifier import Classifier, ClassifierConfig
+from danlu.models.families import Family
+from danlu.models.families.heads import answer_config, decodes
+from danlu.recipes.start import Start
+from danlu.recipes.tasks import Material
+from danlu.settings import Data
+from danlu.tasks.answering import Work, logits_of
+from danlu.tasks.metrics import METRICS
+from danlu.tasks.task import Row
+from danlu.train.answers import AnswerObjective
+from danlu.train.evaluation import HeldOut
+
+TRAIN: Data = {
+    "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01, "betas": [0.9, 0.999], "batch": 32, "optimizer": "adamw",
+}  # fmt: skip
+RATE, WIDTH = 1e-4, 384  # of models that have learnt, at this width; it falls as one over the width
+FRESH_RATE = 5e-4
+ROWS = 20_000  # to be seen in a run, within these numbers of epochs
+EPOCHS = (3, 20)
+MEASURED = 64  # rows in a forward pass of an evaluation
+LOOKS = 10
+
+
+def defaults(start: Start, made: Material, given: Data) -> Data:
+    """Settings for everything that was not given."""
+    train = given.get("train") or {}
+    width = made_width(start.config)
+    rate = RATE * min(2.0, WIDTH / width) if start.where else FRESH_RATE
+    found: Data = {"train": TRAIN | {"lr": float(f"{rate:.2g}")}}
+    if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
+        low, high = EPOCHS
+        found["train"]["epochs"] = float(min(high, max(low, round(ROWS / max(1, len(made.training))))))
+    return found
+
+
+def made_width(config: ModelConfig) -> int:
+    base = config.base if isinstance(config, ClassifierConfig) else config
+    return base.transformer.width if base.kind == "language" else base.encoder.width
+
+
+def with_head(family: Family, made: Material) -> Callable[[ModelConfig], ModelConfig]:
+    """From a tower's config to one with the task's head; a classifier that answers the same keeps its own."""
+    task = made.task
+
+    def become(config: ModelConfig) -> ModelConfig:
+        if isinstance(config, ClassifierConfig):
+            own = config.heads.get(task.name)
+            if own and (own.labels, own.problem, len(config.heads)) == (made.labels, task.problem, 1):
+                return config
+        base = config.base if isinstance(config, ClassifierConfig) else config
+        head = answer_config(family, task.form, task.problem, made.labels)
+        return ClassifierConfig(base=base, heads={task.name: head}, decodes=decodes(family, task.form))
+
+    return become
+
+
+def scores(model: Classifier, work: Work, rows: Sequence[Row]) -> dict[str, float]:
+    """The task's metrics on rows."""
+    examples = work.encode(rows)
+    logits = logits_of(model, work, examples, work.loader(examples, MEASURED, asked=False))
+    return _judged(work, work.answers(logits, examples, rows), rows)
+
+
+def _judged(work: Work, replies: Sequence[object], rows: Sequence[Row]) -> dict[str, float]:
+    said = [reply.value for reply in replies]  # type: ignore[attr-defined]
+    right = [work.task.reference(row) for row in rows]
+    return {name: METRICS[name](said, right) for name in work.task.metrics}
+
+
+def watched(
+    work: Work, objective: AnswerObjective, rows: Sequence[Row]
+) -> Callable[[nn.Module], Mapping[str, float]] | None:
+    """The evaluation while training: the loss and the metrics on the rows set aside. The best weights are those of the
+    best first metric and, among equals, of the lowest loss."""
+    if not rows:
+        return None
+    examples = work.encode(rows)
+    held_out = HeldOut(objective, work.loader(examples, MEASURED))
+
+    def evaluate(model: nn.Module) -> Mapping[str, float]:
+        assert isinstance(model, Classifier)
+        values = held_out(model)
+        logits = logits_of(model, work, examples, work.loader(examples, MEASURED, asked=False))
+        found = _judged(work, work.answers(logits, examples, rows), rows)
+        first = METRICS[work.task.metrics[0]]
+        best = found[first.name] * (1 if first.larger_is_better else -1)
+        return {"loss": values["loss"]} | found | {"cost": 1e-3 * values["loss"] - best}
+
+    return evaluate
