@@ -1,5 +1,6 @@
 """Where a model is: a folder, a run, an installed package, the local Hugging Face cache, the hub."""
 
+import os
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -56,7 +57,7 @@ def find_model(where: str | Path) -> Place:
     E1420 where nothing is found, E1426 where the hub could not be asked.
     """
     path = Path(where).expanduser()
-    if path.exists() or isinstance(where, Path) or str(where).startswith((".", "/", "~", "\\")):
+    if os.path.exists(path) or isinstance(where, Path) or str(where).startswith((".", "/", "~", "\\")):
         return _local(path)
     name = str(where)
     if name in INSTALLABLE:

@@ -119,7 +119,7 @@ def note_proof(folder: Path, name: str, said: str) -> None:
 
 
 def is_run(path: Path) -> bool:
-    return path.is_dir() and (path / CONFIG).is_file()
+    return os.path.isfile(path / CONFIG)
 
 
 def new_run(output: str | None, start: str, data: str) -> Run:

@@ -1,6 +1,7 @@
 """What a START word means: a fresh model, a checkpoint, a run, or a settings file."""
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Start:
 
 def find_start(word: str, size: str | None, changes: Data, text_bytes: int, vocabulary: Any = "auto") -> Start:
     """The model behind a START. E1401 for an unknown name, E1402 … for folders that are none; nothing heavy is read."""
-    named = None if Path(word).exists() else split_name(word)
+    named = None if os.path.exists(word) else split_name(word)
     if named:
         family, own = named
         own = own or size or SIZE
