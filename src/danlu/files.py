@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-TEMPORARY, TRASH = ".tmp-", ".trash-"
+TEMPORARY, TRASH, ASIDE = ".tmp-", ".trash-", ".old-"
 
 
 def reached(point: str) -> None:
@@ -63,7 +63,11 @@ def replace_json(path: Path, data: Any) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that gets its name only when it is whole; an older one of that name is moved aside first."""
+    """A folder to fill that gets its name only when it is whole.
+
+    An older one of that name is moved aside first, and back where the new one does not get it; after a kill in between,
+    `sweep` moves it back.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -71,20 +75,31 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync_folder(temporary)
-        aside = None
-        if path.exists():
-            aside = path.with_name(f"{path.name}{TRASH}{os.getpid()}")
-            reached(f"before move aside {path.name}")
-            os.rename(path, aside)
-        reached(f"before rename {path.name}")
-        os.rename(temporary, path)
+        old = _moved_aside(path)
+        try:
+            reached(f"before rename {path.name}")
+            os.rename(temporary, path)
+        except BaseException:
+            if old:
+                os.rename(old, path)
+            raise
         reached(f"after rename {path.name}")
         sync_folder(path.parent)
-        if aside:
-            remove_folder(aside)
+        if old:
+            remove_folder(old)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _moved_aside(path: Path) -> Path | None:
+    """Where an older folder of that name now is."""
+    if not path.exists():
+        return None
+    old = path.with_name(f"{path.name}{ASIDE}{os.getpid()}")
+    reached(f"before move aside {path.name}")
+    os.rename(path, old)
+    return old
 
 
 def remove_folder(path: Path) -> None:
@@ -101,7 +116,10 @@ def remove_folder(path: Path) -> None:
 
 
 def sweep(folder: Path) -> list[str]:
-    """Remove what earlier crashes left half-made or half-deleted; returns the names."""
+    """Move back what earlier crashes left aside, remove what they left half-made or half-deleted; returns the names."""
+    for old in folder.glob(f"*{ASIDE}*"):
+        path = old.with_name(old.name.partition(ASIDE)[0])
+        remove_folder(old) if path.exists() else os.rename(old, path)
     left = [path for path in folder.glob("*") if TEMPORARY in path.name or TRASH in path.name]
     for path in left:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,6 +81,35 @@ def test_a_folder_replaced_is_never_half(tmp_path: Path, monkeypatch: pytest.Mon
         assert read(path) in ([], ["old", "old"], ["new", "new"])
     files.sweep(tmp_path)
     assert not [each.name for each in tmp_path.iterdir() if files.TEMPORARY in each.name or files.TRASH in each.name]
+
+
+def test_the_old_folder_comes_back_where_the_new_one_cannot_have_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "x", "old")
+    rename = os.rename
+
+    def failing(source: Path, target: Path) -> None:
+        if files.TEMPORARY in source.name:
+            raise OSError("no more names")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="no more names"):
+        fill(tmp_path / "x", "new")
+    assert read(tmp_path / "x") == ["old", "old"]
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+
+def test_after_a_kill_between_two_renames_the_old_folder_is_swept_back(tmp_path: Path) -> None:
+    for name, there in (("x", False), ("y", True)):
+        fill(tmp_path / name, "old")
+        (tmp_path / name).rename(tmp_path / f"{name}{files.ASIDE}123")
+        if there:
+            fill(tmp_path / name, "new")
+    files.sweep(tmp_path)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["x", "y"]
+    assert (read(tmp_path / "x"), read(tmp_path / "y")) == (["old", "old"], ["new", "new"])
 
 
 def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
