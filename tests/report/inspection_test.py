@@ -30,7 +30,7 @@ def sample() -> Inspection:
 
 @pytest.mark.parametrize(("language", "word"), [("en", "hidden"), ("zh", "被掩码")])
 def test_tokens_marks_targets_and_borders(read_page: Callable[[str], Any], language: Language, word: str) -> None:
-    text = inspection_page(sample(), Voice(language))
+    text = inspection_page([sample()], Voice(language))
     tree = read_page(text)
     assert word in tree.text
     assert '<span class="token" data-k="masked" style="--k:var(--c0)">[MASK]<small>sat</small></span>' in text
@@ -43,4 +43,4 @@ def test_tokens_marks_targets_and_borders(read_page: Callable[[str], Any], langu
 
 
 def test_no_row_at_all(read_page: Callable[[str], Any]) -> None:
-    read_page(inspection_page(Inspection("causal", [], {"rows": 0, "tokens": 0, "targets": 0}), Voice("en")))
+    read_page(inspection_page([Inspection("causal", [], {"rows": 0, "tokens": 0, "targets": 0})], Voice("en")))

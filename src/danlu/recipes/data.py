@@ -18,13 +18,15 @@ from danlu.data.sources import DataSettings, resolved, sources
 from danlu.errors import DanluError
 from danlu.files import replace_file
 from danlu.recipes.call import Answer, Call, Common
+from danlu.recipes.loading import loading
 from danlu.recipes.machine import size_in_words
 from danlu.recipes.objectives import OBJECTIVES
 from danlu.recipes.plan import plan
-from danlu.recipes.pretrain import loaders, make_tokenizer
+from danlu.recipes.pretrain import chosen_for, make_tokenizer
 from danlu.recipes.runs import folder_problems, slug
 from danlu.recipes.start import find_tokenizer
 from danlu.report.inspection import inspection_page
+from danlu.voice import Voice
 
 
 class Data(Common):
@@ -59,16 +61,24 @@ def inspect(call: Call) -> Answer:
         return call.rehearse(ready.settings)
     start = ready.start
     tokenizer = find_tokenizer(start.where) if start.where else make_tokenizer(ready.settings, start.family, call.voice)
-    training, _ = loaders(ready.settings, divide(ready.settings.data, tokenizer, call.voice), tokenizer, start.family)
-    named = " + ".join(
-        f"{name}: {call.voice.pick(OBJECTIVES[name].en, OBJECTIVES[name].zh)}" for name in ready.settings.objective
-    )
-    seen = look(training, tokenizer, settings.rows, named)
-    show(seen, call.voice)
+    divided = divide(ready.settings.data, tokenizer, call.voice)
+    chosen = chosen_for(ready.settings, start.family)
+    parts = loading(ready.settings, divided, tokenizer, start.family, chosen).parts
+    seen = [look(part.training, tokenizer, settings.rows, described(turn, call.voice)) for turn, part in parts.items()]
+    for each in seen:
+        if len(seen) > 1:
+            print(each.objective)
+        show(each, call.voice)
     if settings.html:
         replace_file(settings.html, inspection_page(seen, call.voice))
         call.voice.say(f"page: {settings.html}", f"网页：{settings.html}")
-    return Answer(metrics=seen.counts, files=(settings.html,) if settings.html else ())
+    counts = seen[0].counts if len(seen) == 1 else {turn: each.counts for turn, each in zip(parts, seen, strict=True)}
+    return Answer(metrics=counts, files=(settings.html,) if settings.html else ())
+
+
+def described(turn: str, voice: Voice) -> str:
+    """The objectives of a turn in words."""
+    return " + ".join(f"{name}: {voice.pick(OBJECTIVES[name].en, OBJECTIVES[name].zh)}" for name in turn.split("+"))
 
 
 def check(call: Call) -> Answer:

@@ -2,6 +2,9 @@
 
 danlu pretrain bert-mini text/ objective=mlm+nsp          each counts as much
 objective: {mlm: 1.0, nsp: 0.5}                            or as said
+
+Objectives of the same rows share a batch, and the weights are those of their losses. Objectives that need rows of
+different kinds take turns, and the weights say how often.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,11 +14,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 from danlu.data.corruption.words import MARKERS
+from danlu.data.turns import titled
 from danlu.errors import DanluError, nearest
 from danlu.models.families import Family
 from danlu.settings import Data, merge
 
-PLAIN = "plain"
+PLAIN, AUTO = "plain", "auto"
 
 
 @dataclass(frozen=True)
@@ -63,37 +67,69 @@ Weights = Annotated[dict[str, float], BeforeValidator(_weights)]
 
 
 @dataclass(frozen=True)
+class Turn:
+    """corruption: what it sets. losses: the name of targets -> the loss they are learnt by."""
+
+    corruption: Data
+    losses: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Chosen:
-    """What a choice of objectives comes to. weights: by the names of targets."""
+    """What a choice of objectives comes to. corruption: what stands in the settings. turns: by name, one or several.
+    weights, losses: by the names of targets."""
 
     names: Mapping[str, float]
     corruption: Data
+    turns: Mapping[str, Turn]
     weights: Mapping[str, float]
     model: Data
     markers: tuple[str, ...]
 
+    @property
+    def losses(self) -> dict[str, str]:
+        return {name: loss for turn in self.turns.values() for name, loss in turn.losses.items()}
+
 
 def choose(asked: Mapping[str, float], kind: str, family: Family) -> Chosen:
-    """The objectives asked for; those of a corruption's kind; or the family's own.
+    """The objectives asked for; those of a corruption's kind; or the family's own. A kind that was given stays.
 
-    E1507 where one is unknown, does not fit the family, or two of them want different rows.
+    E1507 where one is unknown, does not fit the family, or cannot go with another.
     """
-    names = dict(asked) or {OF_KIND.get(kind, family.objective): 1.0}
+    names = {name: weight for name, weight in asked.items() if weight} or {OF_KIND.get(kind, family.objective): 1.0}
     possible = [name for name, named in OBJECTIVES.items() if family.kind in named.kinds]
     for name in names:
         if name not in possible:
             raise DanluError("E1507", name=family.name, found=name, possible=possible, nearest=nearest(name, possible))
     several = [OBJECTIVES[name] for name in names]
-    wanted = {each.corruption["kind"] for each in several if "kind" in each.corruption}
+    kinds = {each.corruption["kind"] for each in several if "kind" in each.corruption}
     pairs = {each.corruption["pairs"] for each in several if "pairs" in each.corruption}
-    if len(wanted) > 1 or len(pairs) > 1 or (pairs and not wanted <= {"mask"}):
+    if len(pairs) > 1 or (pairs and not kinds <= {"mask"}) or (len(kinds) > 1 and kind != AUTO):
         raise DanluError("E1507", name=family.name, found=" + ".join(names), possible=[*possible, "mlm+nsp", "mlm+sop"])
-    corruption = merge({"kind": PLAIN, "pairs": "none"}, *(each.corruption for each in several))
-    weights = {OBJECTIVES[name].loss: weight for name, weight in names.items() if weight}
+    corruption, turns, weights = _turns(names) if len(kinds) > 1 else _together(names, kind)
     return Chosen(
-        names, corruption, weights, merge({}, *(each.model for each in several)),
+        names, corruption, turns, weights, merge({}, *(each.model for each in several)),
         tuple(role for each in several for role in each.markers),
     )  # fmt: skip
+
+
+def _together(names: Mapping[str, float], kind: str) -> tuple[Data, dict[str, Turn], dict[str, float]]:
+    """Objectives that share their rows: one turn, whose losses are weighted."""
+    several = [OBJECTIVES[name] for name in names]
+    corruption = merge({"kind": PLAIN, "pairs": "none"}, *(each.corruption for each in several))
+    if kind != AUTO:
+        corruption["kind"] = kind
+    weights = {OBJECTIVES[name].loss: weight for name, weight in names.items()}
+    return corruption, {"+".join(names): Turn(corruption, {name: name for name in weights})}, weights
+
+
+def _turns(names: Mapping[str, float]) -> tuple[Data, dict[str, Turn], dict[str, float]]:
+    """Objectives with rows of their own: each takes its turn as often as its weight says."""
+    turns = {}
+    for name in names:
+        losses = titled(name, {OBJECTIVES[name].loss: OBJECTIVES[name].loss})
+        turns[name] = Turn(merge({"pairs": "none"}, OBJECTIVES[name].corruption), losses)
+    return {"kind": AUTO, "pairs": "none"}, turns, {name: 1.0 for turn in turns.values() for name in turn.losses}
 
 
 def marker_tokens(roles: Iterable[str]) -> tuple[str, ...]:

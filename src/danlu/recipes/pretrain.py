@@ -1,14 +1,13 @@
 """`danlu pretrain`: from text to a model, or further; and on where a run was interrupted."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from danlu.checkpoint import Checkpoint
 from danlu.data.corpus import Corpus
-from danlu.data.corruption import Words, corruption, pack
-from danlu.data.division import Division, divide
-from danlu.data.loader import Loader
+from danlu.data.division import divide
 from danlu.data.reading import texts
 from danlu.data.sources import fingerprints, sources
 from danlu.errors import DanluError
@@ -19,6 +18,7 @@ from danlu.models.build import build as build_model
 from danlu.models.families import Family
 from danlu.recipes.call import Answer, Call, Stopped
 from danlu.recipes.defaults import say
+from danlu.recipes.loading import Part, loading
 from danlu.recipes.objectives import Chosen, choose, marker_tokens
 from danlu.recipes.plan import Plan, plan
 from danlu.recipes.runs import Run, add_results
@@ -79,27 +79,28 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     assert tokenizer is not None
     division = divide(settings.data, tokenizer, voice)
     replace_json(run.path / "ledger.json", division.ledger.to_json())
-    training, held_out = loaders(settings, division, tokenizer, ready.start.family)
     chosen = chosen_for(settings, ready.start.family)
-    objective = TokenObjective(settings.loss, chosen.weights)
+    loaded = loading(settings, division, tokenizer, ready.start.family, chosen)
+    objective = TokenObjective(settings.loss, chosen.weights, chosen.losses)
     held = division.validation or division.training
     prompts = list(settings.samples.prompts) or beginnings(
         held, tokenizer, ready.start.family.kind, settings.samples.count
     )
     sampler = Sampler(Engine(checkpoint), prompts, settings.samples, run.path / "samples.json")
+    held_out = loaded.held_out
     evaluate = (
         watched(HeldOut(objective, held_out, CHECKED), sampler, lambda: trainer.progress.step) if held_out else None
     )
     trainer = Trainer(
-        checkpoint.model, objective, training, settings.train, run.path,
+        checkpoint.model, objective, loaded.training, settings.train, run.path,
         voice=voice, seed=settings.seed, evaluate=evaluate, device=device,
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
         raise Stopped(f"danlu pretrain {run}")
     replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
-    if held_out and "tokens" in chosen.weights:
-        measure(run, checkpoint, held_out, held, settings.corruption.kind == "shift")
+    if "tokens" in chosen.losses.values():
+        measure(run, checkpoint, loaded.parts)
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
     return run
@@ -144,28 +145,14 @@ def chosen_for(settings: Pretrain, family: Family) -> Chosen:
     return choose(settings.objective, settings.corruption.kind, family)
 
 
-def loaders(
-    settings: Pretrain, division: Division, tokenizer: Tokenizer, family: Family
-) -> tuple[Loader, Loader | None]:
-    """What is trained on, and what is measured on: rows of `length` tokens, corrupted as the settings say."""
-    words = Words.of(tokenizer, family.start)
-    corrupt = corruption(settings.corruption, words)
-    length = settings.data.length or 1024
-
-    def loader(corpus: Corpus, shuffle: bool) -> Loader:
-        rows = pack(corpus, length, settings.corruption, words)
-        return Loader(rows, corrupt, settings.train.batch, settings.seed, shuffle)
-
-    held_out = (
-        loader(division.validation, shuffle=False) if division.validation and division.validation.size > 1 else None
-    )
-    return loader(division.training, shuffle=True), held_out
-
-
-def measure(run: Run, checkpoint: Checkpoint, loader: Loader, corpus: Corpus, whole: bool) -> Path:
+def measure(run: Run, checkpoint: Checkpoint, parts: Mapping[str, Part]) -> None:
     """The finished model on the held-out text, with intervals, into evaluation.json."""
-    batches = (loader.batch(step) for step in range(loader.steps_per_epoch))
-    return add_results(run.path, measures(score_batches(checkpoint.model, batches), corpus, whole, "held out"))
+    for name, part in parts.items():
+        if part.held_out and part.validation:
+            batches = (part.held_out.batch(step) for step in range(part.held_out.steps_per_epoch))
+            data = "held out" if len(parts) == 1 else f"held out, {name}"
+            found = measures(score_batches(checkpoint.model, batches), part.validation, part.whole, data)
+            add_results(run.path, found)
 
 
 def measures(score: TokenScore, corpus: Corpus, whole: bool, data: str) -> list[Data]:

@@ -15,24 +15,29 @@ EXPLAINED = (
 )
 
 
-def inspection_page(inspection: Inspection, voice: Voice) -> str:
-    """A whole page for `danlu data inspect`: the counts, then each row as it enters the model."""
+def inspection_page(seen: Sequence[Inspection], voice: Voice) -> str:
+    """A whole page for `danlu data inspect`: of each turn, the counts, then each row as it enters the model."""
+    sections = [section for number, each in enumerate(seen) for section in _sections(each, number, len(seen), voice)]
+    title = voice.pick("What the model will see", "模型将看到的内容")
+    kind = voice.pick("inspection of data", "数据检视")
+    return page(title, sections, voice, lead="; ".join(each.objective for each in seen), kind=kind)
+
+
+def _sections(inspection: Inspection, number: int, of: int, voice: Voice) -> list[Section]:
     marks = [mark for mark in MARKS if inspection.counts.get(mark)]
     names = [element("span", _words(mark, voice), class_="dots", style=colour(COLOURS[mark])) for mark in marks]
     facts = [(_words(name, voice), f"{count:,}", _share(inspection, name)) for name, count in inspection.counts.items()]
     rows = [panel(element("h3", inspection.title(at, voice)), _row(row)) for at, row in enumerate(inspection.rows)]
-    sections = [
-        Section("counts", voice.pick("Counts", "统计"), tiles(facts)),
+    mark, turn = (f"-{number}", f" · {inspection.objective.partition(':')[0]}") if of > 1 else ("", "")
+    return [
+        Section(f"counts{mark}", voice.pick("Counts", "统计") + turn, tiles(facts)),
         Section(
-            "rows",
-            voice.pick("Rows", "样本行"),
+            f"rows{mark}",
+            voice.pick("Rows", "样本行") + turn,
             join([element("div", *names, class_="legend"), *rows]),
             voice.pick(*EXPLAINED),
         ),
     ]
-    title = voice.pick("What the model will see", "模型将看到的内容")
-    kind = voice.pick("inspection of data", "数据检视")
-    return page(title, sections, voice, lead=inspection.objective, kind=kind)
 
 
 def _row(cells: Sequence[Cell]) -> Html:

@@ -4,8 +4,8 @@ An objective gives summed losses and, apart, how many targets they sum over, so 
 pieces of any size and still take the mean over the whole.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -29,6 +29,19 @@ class Objective(Protocol):
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Summed losses, each a float32 scalar."""
+        ...
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """An objective that compares each row of a step with all others, and so cannot sum over pieces by itself."""
+
+    def embed(self, model: nn.Module, batch: Batch) -> Any:
+        """What is compared, of one piece."""
+        ...
+
+    def whole(self, model: nn.Module, pieces: Sequence[Batch], embed: Callable[[int], Any]) -> list[Batch]:
+        """The pieces of a step with what their losses need of the others. embed: `embed` of the piece of a number."""
         ...
 
 
@@ -67,21 +80,32 @@ LOSSES: Mapping[str, Callable[[Model, Tensor, Tensor, TokenSettings], Tensor]] =
 class TokenObjective:
     """Losses at the places of a batch that ask for something, from one forward pass.
 
-    Tokens serve masked, causal, span, infilling and prefix training alike; weights: by the name of the targets.
+    Tokens serve masked, causal, span, infilling and prefix training alike. weights: by the name of the targets. losses:
+    that name -> one of LOSSES, where they differ: batches of several objectives that take turns. A batch has the
+    targets of its turn alone.
     """
 
-    def __init__(self, settings: TokenSettings | None = None, weights: Mapping[str, float] | None = None):
+    def __init__(
+        self, settings: TokenSettings | None = None, weights: Mapping[str, float] | None = None,
+        losses: Mapping[str, str] | None = None,
+    ):  # fmt: skip
         self.settings = settings or TokenSettings()
         self.weights: Mapping[str, float] = weights or {"tokens": 1.0}
+        self.losses = losses or {name: name for name in self.weights}
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        return {name: batch.count(name) for name in self.weights}
+        return {name: batch.count(name) if name in batch.targets else 0 for name in self.weights}
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         trained = cast(Model, model)
         inputs: Mapping[str, Any] = batch.inputs
         hidden = trained.hidden(**inputs)
-        return {name: LOSSES[name](trained, hidden, batch.targets[name], self.settings) for name in self.weights}
+        return {
+            name: LOSSES[self.losses[name]](trained, hidden, batch.targets[name], self.settings)
+            if name in batch.targets
+            else hidden.new_zeros(())
+            for name in self.weights
+        }
 
 
 def _asked(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

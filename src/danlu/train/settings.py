@@ -1,8 +1,8 @@
 """Everything about a training run that is not its model and not its data."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from danlu.errors import Both
 from danlu.settings import Settings
@@ -10,8 +10,15 @@ from danlu.train.guard import GuardSettings
 from danlu.train.optimizers import OptimizerName
 from danlu.train.schedules import ScheduleName
 
+
+def _lengths(value: Any) -> Any:
+    """`64:0.5,128:0.25` means rows of 64 tokens for half of the work, then of 128 for a quarter."""
+    return dict(part.split(":", 1) for part in value.split(",")) if isinstance(value, str) and ":" in value else value
+
+
 Precision = Literal["auto", "bf16", "float32"]
 Decay = Annotated[float, Field(ge=0)] | Literal["rate"]
+Lengths = Annotated[dict[int, float], BeforeValidator(_lengths)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -34,10 +41,12 @@ class TrainSettings(Settings):
 
     first_batch: int | None = Field(None, ge=1)  # rows of the first batch, growing evenly to `batch` (GPT-3)
     ramp: float = Field(0.05, gt=0)  # over so much: below 1 a share of the work, from 1 on a number of batches
-    lengths: dict[int, float] = Field(default_factory=dict)  # row length: share of the work, before the full length
+    lengths: Lengths = Field(default_factory=dict)  # row length: share of the work, before the full length; 128:0.9
 
     lr: float | None = Field(None, gt=0)  # None: what suits the optimiser and the width of the model
     optimizer: OptimizerName = "adamw"
+    layer_decay: float = Field(1.0, gt=0, le=1)  # each layer's rate is this times that of the layer above
+    unfreeze: float = Field(0.0, ge=0)  # how long until all layers train, from the top down; as `warmup` counts
     weight_decay: Decay = 0.1  # "rate": as large as the rate itself, of Adafactor (PaLM)
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: float = Field(1e-8, gt=0)
@@ -54,6 +63,8 @@ class TrainSettings(Settings):
 
     precision: Precision = "auto"  # auto: bf16 where the processor multiplies it natively
     compile: bool = False
+    processes: int | None = Field(None, ge=1)  # None: one for each GPU, or one; torchrun's number comes first
+    sharded: bool = False  # processes share weights, gradients and the optimiser's memory out (FSDP2), not copy them
     recompute: bool = False  # a block's inner values are computed again instead of kept: less memory, a third more work
 
     evaluate_every: int | None = Field(None, ge=1)  # steps; None: ten times a run
