@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from danlu.data.builtin import BUILTIN, builtin_file, docstrings, english, package_folder, paragraphs, python, samples
-from danlu.data.reading import texts
+from danlu.data.texts import texts
 from danlu.data.sources import DataSettings
 from danlu.voice import Voice
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from danlu.data.ledger import Ledger
 
 Numbers = NDArray[np.int64]
+BETWEEN = 255  # the side of a piece that is no text but stands between two sides of a translation
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,12 @@ class Pieces:
     sizes: Numbers  # in UTF-8 bytes of text
     hashes: NDArray[np.uint64]  # of the text
     begins: NDArray[np.bool_]
+    sides: NDArray[np.uint8] | None = None  # of translations: which language it is in, or BETWEEN
 
     def __getitem__(self, chosen: NDArray[Any] | slice) -> "Pieces":
-        return Pieces(
-            self.starts[chosen], self.lengths[chosen], self.sizes[chosen], self.hashes[chosen], self.begins[chosen]
-        )
+        sides = None if self.sides is None else self.sides[chosen]
+        columns = (self.starts, self.lengths, self.sizes, self.hashes, self.begins)
+        return Pieces(*(column[chosen] for column in columns), sides)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -60,11 +62,37 @@ class Pieces:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents as runs of tokens, with the ledger of the rows they came from."""
+    """Documents as runs of tokens, with the ledger of the rows they came from.
+
+    name, languages, weight: of the source it is, where there are several. parts: the sources it is made of, in order,
+    and `sampling`: how they are drawn where they have no weights.
+    """
 
     tokens: Tokens
     pieces: Pieces
     ledger: Ledger = field(default_factory=Ledger)
+    name: str = ""
+    languages: tuple[str, ...] = ()
+    weight: float | None = None
+    parts: "tuple[Corpus, ...]" = ()
+    sampling: float = 1.0
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Corpus]", sampling: float = 1.0) -> "Corpus":
+        """Several corpora as one, which still knows them; the ledger of all."""
+        before = np.cumsum([0, *(len(part.tokens) for part in parts)])
+        columns = zip(*((part.pieces, int(start)) for part, start in zip(parts, before, strict=False)), strict=True)
+        several, starts = columns
+        moved = np.concatenate([pieces.starts + start for pieces, start in zip(several, starts, strict=True)])
+        rest = (
+            np.concatenate([getattr(each, name) for each in several])
+            for name in ("lengths", "sizes", "hashes", "begins")
+        )
+        ledger = parts[0].ledger
+        for part in parts[1:]:
+            ledger = ledger.merged(part.ledger)
+        tokens = Tokens(tuple(array for part in parts for array in part.tokens.parts))
+        return cls(tokens, Pieces(moved, *rest), ledger, parts=tuple(parts), sampling=sampling)
 
     @classmethod
     def of(cls, documents: Sequence[Sequence[int]]) -> "Corpus":
@@ -112,6 +140,26 @@ class Corpus:
         """The tokens of one document."""
         start = int(self.starts[index])
         return self.tokens.take(np.arange(start, start + int(self.lengths[index])))
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether its documents are translations: the same in each of its languages."""
+        return len(self.languages) > 1
+
+    def apart(self) -> "tuple[Corpus, ...]":
+        """The sides of translations, each language a corpus of its own; any other corpus as it is."""
+        sides = self.pieces.sides
+        if sides is None or not self.is_parallel:
+            return (self,)
+        found = []
+        for side, language in enumerate(self.languages):
+            pieces = self.pieces[sides == side]
+            before = np.concatenate([[BETWEEN], sides[:-1]])[sides == side]
+            pieces = replace(pieces, begins=pieces.begins | (before != side), sides=None)
+            weight = None if self.weight is None else self.weight / len(self.languages)
+            own = replace(self, pieces=pieces, name=f"{self.name}/{language}", languages=(language,), weight=weight)
+            found.append(own)
+        return tuple(found)
 
     def with_pieces(self, pieces: Pieces, ledger: Ledger) -> "Corpus":
         return replace(self, pieces=pieces, ledger=ledger)

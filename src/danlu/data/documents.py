@@ -15,17 +15,20 @@ CUTS = (re.compile(r"(?<=\S)(?=\s*\n)"), re.compile(r"(?<=[。！？；])|(?<=\S
 
 
 class Part(NamedTuple):
-    """Some of a document's text; `begins` on its first part, `line` is where the document stands."""
+    """Some of a document's text; `begins` on its first part, `line` is where the document stands. side: which of its
+    languages this is, of translations."""
 
     text: str
     line: int
     begins: bool
+    side: int = 0
 
 
-def fitting(sample: Sequence[Line]) -> Borders:
+def fitting(sample: Sequence[Line], apart: bool = False) -> Borders:
     """The smallest of lines, blank-line paragraphs and the whole file that holds 1,000 characters on average.
 
-    Shorter units would cost a language model the context it learns from, and borders between them mean little.
+    Shorter units would cost a language model the context it learns from, and borders between them mean little. apart:
+    where documents are judged one by one, a file is never one: its paragraphs are, or its lines.
     """
     filled = [len(line.text) for line in sample if line.text.strip()]
     if not filled:
@@ -34,7 +37,9 @@ def fitting(sample: Sequence[Line]) -> Borders:
         return "lines"
     blank = [not line.text.strip() for line in sample]
     ends = sum(now and not before for before, now in zip([True, *blank], blank, strict=False)) + (not blank[-1])
-    return "paragraphs" if ends > 1 and sum(filled) >= WORTHWHILE * ends else "file"
+    if ends > 1 and (apart or sum(filled) >= WORTHWHILE * ends):
+        return "paragraphs"
+    return "lines" if apart else "file"
 
 
 def documents(lines: Iterable[Line], borders: Borders) -> Iterator[Part]:
@@ -67,13 +72,13 @@ def documents(lines: Iterable[Line], borders: Borders) -> Iterator[Part]:
 
 def cut(part: Part) -> Iterator[Part]:
     """The same text in pieces of at most `PIECE` characters, cut where it hurts least."""
-    text, line, begins = part
+    text, line, begins, side = part
     at = 0
     while len(text) - at > PIECE:
         end = _border(text, at)
-        yield Part(text[at:end], line, begins)
+        yield Part(text[at:end], line, begins, side)
         at, begins = end, False
-    yield Part(text[at:], line, begins)
+    yield Part(text[at:], line, begins, side)
 
 
 def _border(text: str, start: int) -> int:

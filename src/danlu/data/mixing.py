@@ -1,12 +1,24 @@
 """Rows of several sources in fixed proportions: languages, domains."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from danlu.data.order import Chance
+from danlu.data.corpus import Corpus, Numbers
+from danlu.data.order import Chance, permuted
 from danlu.data.packing import Packed, Rows
+
+
+class Drawn(NamedTuple):
+    """How often a source was seen. share: of all rows; epochs: how often each of its rows."""
+
+    name: str
+    languages: tuple[str, ...]
+    rows: int
+    share: float
+    epochs: float
 
 
 def shares(sizes: Sequence[int], exponent: float) -> NDArray[np.float64]:
@@ -18,26 +30,46 @@ def shares(sizes: Sequence[int], exponent: float) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum())
 
 
+def portions(parts: Sequence[Corpus], sampling: float) -> NDArray[np.float64]:
+    """How often each of several corpora is drawn: by their weights or, without any, by their sizes."""
+    weights = [part.weight for part in parts]
+    if any(weight is not None for weight in weights):
+        given = np.array([1.0 if weight is None else weight for weight in weights])
+        if given.sum() > 0:
+            return np.asarray(given / given.sum())
+    return shares([part.size for part in parts], sampling)
+
+
+def drawn(rows: Rows, seed: int, samples: int) -> list[Drawn]:
+    """What the first `samples` of a loader's samples were made of."""
+    return rows.drawn(seed, samples) if isinstance(rows, MixedRows) else [_drawn(rows, samples, 1.0)]
+
+
+def _drawn(rows: Rows, count: int, share: float) -> Drawn:
+    return Drawn(rows.corpus.name, rows.corpus.languages, count, share, count / max(1, len(rows)))
+
+
 class MixedRows(Rows):
-    """As many rows in an epoch as there are in all, `shares` of them from each source.
+    """As many rows in an epoch as there are in all, `portions` of them from each source.
 
     A source that is drawn more often than it has rows begins again; one that is drawn less often goes on in the next
     epoch where it stopped in this one. All sources are packed alike.
     """
 
     def __init__(self, sources: Sequence[Rows], portions: Sequence[float]):
-        self.sources = list(sources)
-        self.corpus, self.length = sources[0].corpus, sources[0].length
-        self.frame, self.ahead = sources[0].frame, sources[0].ahead
-        self.count, self.full = sum(map(len, sources)), sum(rows.full for rows in sources)
-        bounds = np.round(np.cumsum([0.0, *portions]) / sum(portions) * self.count).astype(np.int64)
-        self.bounds = bounds
+        kept = [(rows, portion) for rows, portion in zip(sources, portions, strict=True) if len(rows) and portion > 0]
+        self.sources = [rows for rows, _ in kept] or list(sources[:1])
+        self.corpus, self.length = self.sources[0].corpus, self.sources[0].length
+        self.frame, self.ahead = self.sources[0].frame, self.sources[0].ahead
+        self.count, self.full = sum(map(len, self.sources)), sum(rows.full for rows in self.sources)
+        drawn = np.array([portion for _, portion in kept] or [1.0])
+        self.bounds = np.round(np.cumsum([0.0, *drawn]) / drawn.sum() * self.count).astype(np.int64)
 
     def take(self, indices: ArrayLike, chance: Chance | None = None) -> Packed:
         """The rows of these numbers; those of one source stand together in the numbering."""
         rows = np.atleast_1d(np.asarray(indices, np.int64))
         epochs = np.zeros_like(rows) if chance is None else chance.epochs
-        owner = np.searchsorted(self.bounds, rows, side="right") - 1
+        owner = self._owner(rows)
         parts: list[Packed] = []
         for number, source in enumerate(self.sources):
             here = owner == number
@@ -46,5 +78,21 @@ class MixedRows(Rows):
             kept = None if chance is None else Chance(chance.seed, chance.epochs[here], chance.samples[here])
             parts.append(source.take(own, kept))
         order = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
-        columns = [np.concatenate(column)[order] for column in list(zip(*parts, strict=True))[:3]]
-        return Packed(*columns)
+        columns = list(zip(*parts, strict=True))
+        return Packed(*(None if column[0] is None else np.concatenate(column)[order] for column in columns))
+
+    def origins(self, indices: ArrayLike) -> list[str]:
+        owner = self._owner(np.atleast_1d(np.asarray(indices, np.int64)))
+        return [self.sources[number].corpus.name for number in owner]
+
+    def drawn(self, seed: int, samples: int) -> list[Drawn]:
+        """What the first `samples` of a loader's samples were made of: whole epochs, and the beginning of one."""
+        epochs, rest = divmod(samples, self.count)
+        counts = epochs * np.diff(self.bounds)
+        owner = self._owner(permuted(seed, epochs, np.arange(rest), self.count)) if rest else np.zeros(0, np.int64)
+        counts = counts + np.bincount(owner, minlength=len(self.sources))
+        found = zip(self.sources, counts.tolist(), strict=True)
+        return [_drawn(rows, count, count / max(1, samples)) for rows, count in found]
+
+    def _owner(self, rows: Numbers) -> Numbers:
+        return np.asarray(np.searchsorted(self.bounds, rows, side="right") - 1)

@@ -70,6 +70,7 @@ class Packed(NamedTuple):
     valid: NDArray[np.bool_]
     segments: Numbers | None = None  # 0 and 1, of rows that hold pairs
     pairs: Numbers | None = None  # what should be answered about them
+    languages: Numbers | None = None  # their numbers, for a model that tells them apart
 
 
 class _Fragments(NamedTuple):
@@ -85,15 +86,23 @@ class _Fragments(NamedTuple):
 
 
 class Rows:
-    """All rows of a corpus. `ahead` more tokens are read behind each row: the next token's target costs no place."""
+    """All rows of a corpus. `ahead` more tokens are read behind each row: the next token's target costs no place.
 
-    def __init__(self, corpus: Corpus, length: int, frame: Frame, ahead: int = 0):
+    whole: documents are not cut where a row ends but stand in the next one; only what is longer than a row loses its
+    end. language: the number of the one that all of it is in.
+    """
+
+    def __init__(
+        self, corpus: Corpus, length: int, frame: Frame, ahead: int = 0, whole: bool = False,
+        language: int | None = None,
+    ):  # fmt: skip
         if length <= frame.around:
             raise DanluError("E1221", found=length, possible=f"> {frame.around}")
-        self.corpus, self.length, self.frame, self.ahead = corpus, length, frame, ahead
-        self.framed = np.concatenate([[0], np.cumsum(corpus.lengths + frame.around)]).astype(np.int64)
+        self.corpus, self.length, self.frame, self.ahead, self.language = corpus, length, frame, ahead, language
+        self.lengths = np.minimum(corpus.lengths, length - frame.around) if whole else corpus.lengths
+        self.framed = np.concatenate([[0], np.cumsum(self.lengths + frame.around)]).astype(np.int64)
         if frame.every_fragment:
-            self.plan = _plan(corpus.lengths, self.framed, length, frame.around)
+            self.plan = (_whole_plan if whole else _plan)(self.lengths, self.framed, length, frame.around)
             self.count = len(self.plan[0]) - 1
             used = self.framed[-1] - self.framed[self.plan[0][-2]] - self.plan[1][-2] if self.count else length
             self.full = self.count - int(used + frame.around < length)
@@ -120,7 +129,12 @@ class Rows:
         column = np.arange(len(owner)) - row_begin[row]
         tokens[row, column] = self._written(parts, owner, place + parts.skip[owner])
         documents[row, column] = parts.ordinal[owner]
-        return Packed(tokens, documents, documents != PADDING)
+        languages = None if self.language is None else np.full(shape, self.language)
+        return Packed(tokens, documents, documents != PADDING, languages=languages)
+
+    def origins(self, indices: ArrayLike) -> list[str]:
+        """The name of the source of each of these rows."""
+        return [self.corpus.name] * len(np.atleast_1d(np.asarray(indices)))
 
     def _written(self, parts: _Fragments, owner: Numbers, place: Numbers) -> Numbers:
         """The token at each place of a framed fragment."""
@@ -145,14 +159,14 @@ class Rows:
         row, document, ordinal = _spread(first, last)
         skip = np.maximum(start[row] - self.framed[document], 0)
         shown = np.minimum(stop[row], self.framed[document + 1]) - self.framed[document] - skip
-        return _Fragments(row, document, ordinal, np.zeros_like(row), self.corpus.lengths[document], skip, shown)
+        return _Fragments(row, document, ordinal, np.zeros_like(row), self.lengths[document], skip, shown)
 
     def _fragments(self, rows: Numbers) -> _Fragments:
         documents, offsets = self.plan
         first, last, cut = documents[rows], documents[rows + 1], offsets[rows + 1]
         row, document, ordinal = _spread(first, np.where(cut > 0, last, last - 1))
         begin = np.where(document == first[row], offsets[rows][row], 0)
-        end = np.where((document == last[row]) & (cut[row] > 0), cut[row], self.corpus.lengths[document])
+        end = np.where((document == last[row]) & (cut[row] > 0), cut[row], self.lengths[document])
         body = end - begin
         return _Fragments(row, document, ordinal, begin, body, np.zeros_like(row), body + self.frame.around)
 
@@ -186,3 +200,14 @@ def _plan(lengths: Numbers, framed: Numbers, length: int, around: int) -> tuple[
     documents.append(total)
     offsets.append(0)
     return np.frombuffer(documents, np.int64), np.frombuffer(offsets, np.int64)
+
+
+def _whole_plan(lengths: Numbers, framed: Numbers, length: int, around: int) -> tuple[Numbers, Numbers]:
+    """The same where every document stands in one row."""
+    documents = array("q")
+    document, total = 0, len(lengths)
+    while document < total:
+        documents.append(document)
+        document = int(np.searchsorted(framed, int(framed[document]) + length, side="right")) - 1
+    documents.append(total)
+    return np.frombuffer(documents, np.int64), np.zeros(len(documents), np.int64)

@@ -24,19 +24,21 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from danlu.data.corpus import Corpus, Pieces, Tokens
+from danlu.data.corpus import BETWEEN, Corpus, Pieces, Tokens
 from danlu.data.ledger import Ledger
+from danlu.data.packing import masked_frame
 from danlu.data.reading import Reading, Row
-from danlu.data.sources import DataSettings, Source, fingerprints, resolved, sources
+from danlu.data.sifting import EVERYTHING, Sieve
+from danlu.data.sources import DataSettings, Source, files_of, fingerprints, resolved, sources
 from danlu.errors import DanluError
 from danlu.files import replace_file, replace_json, sweep
 from danlu.voice import Voice
 
-VERSION = 1  # of the shards; part of the key
+VERSION = 2  # of the shards; part of the key
 SHARD_BYTES = 64 << 20  # of text in a shard
 BATCH_BYTES = 2 << 20  # of text given to the tokenizer at once: enough for all its threads
-MATTERS = ("format", "text", "columns", "documents", "encoding", "broken")
-ARRAYS = ("tokens", "lengths", "sizes", "hashes", "begins")
+MATTERS = ("format", "text", "columns", "documents", "encoding", "broken", "parallel")
+ARRAYS = ("tokens", "lengths", "sizes", "hashes", "begins", "sides")
 
 
 class Encoder(Protocol):
@@ -48,33 +50,51 @@ class Encoder(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
+    @property
+    def special(self) -> Mapping[str, int]: ...
+
     def encode_many(self, texts: list[str]) -> list[list[int]]: ...
 
 
 def prepare(
     settings: DataSettings, tokenizer: Encoder, voice: Voice, paths: Sequence[str] | None = None,
-    said: set[str] | None = None,
+    said: set[str] | None = None, sieve: Sieve = EVERYTHING, name: str = "",
 ) -> Corpus:  # fmt: skip
-    """The corpus behind `paths` (`settings.paths` where not given), read from the cache where it is there.
+    """The corpus behind `paths` (those of the settings where not given), read from the cache where it is there.
 
-    said: what an earlier call has told of the data, which is not told again. E1211 where there is no text at all, E1701
-    where the disk is full; the other errors are those of the sources.
+    sieve: what has been judged, and `name`: what it calls this source. said: what an earlier call has told of the data,
+    which is not told again. E1211 where there is no text at all, E1701 where the disk is full; the other errors are
+    those of the sources.
     """
     settings = resolved(settings)
-    found = sources(settings.paths if paths is None else paths, settings)
-    folder = settings.cache_folder / "corpora" / _key(settings, tokenizer, found)
+    found = files_of(settings) if paths is None else sources(paths, settings)
+    use = _Use(settings, tokenizer, voice, set() if said is None else said, sieve, name)
+    folder = settings.cache_folder / "corpora" / _key(use, found)
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder, voice):
         sweep(folder)
         manifest = _manifest(folder, voice)
         if manifest is None:
-            manifest = _build(folder, found, settings, tokenizer, voice, set() if said is None else said)
+            manifest = _build(folder, found, use)
         return _opened(folder, manifest)
 
 
-def _key(settings: DataSettings, tokenizer: Encoder, found: Sequence[Source]) -> str:
-    chosen = settings.model_dump(mode="json", include=set(MATTERS))
-    facts = [VERSION, SHARD_BYTES, fingerprints(found), tokenizer.fingerprint, chosen]
+class _Use(NamedTuple):
+    """What is read, and by what."""
+
+    settings: DataSettings
+    tokenizer: Encoder
+    voice: Voice
+    said: set[str]
+    sieve: Sieve
+    name: str
+
+
+def _key(use: _Use, found: Sequence[Source]) -> str:
+    chosen = use.settings.model_dump(mode="json", include=set(MATTERS)) | {"apart": use.settings.sifts}
+    facts = [VERSION, SHARD_BYTES, fingerprints(found), use.tokenizer.fingerprint, chosen]
+    if use.sieve.key:
+        facts += [use.sieve.key, use.name]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -124,23 +144,21 @@ def _name(number: int, content: bytes) -> str:
     return f"{number:05d}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
 
 
-def _build(
-    folder: Path, found: Sequence[Source], settings: DataSettings, tokenizer: Encoder, voice: Voice, said: set[str]
-) -> Mapping[str, Any]:
+def _build(folder: Path, found: Sequence[Source], use: _Use) -> Mapping[str, Any]:
     """Tokenise what is not there yet, then write corpus.json."""
     count = _Count(Ledger(read=0))
     names: list[str] = []
-    total = sum(source.path.stat().st_size for source in found)
-    with voice.progress("tokenising", "分词", total) as bar, ThreadPoolExecutor(2) as threads:
-        reading = Reading(settings, count.ledger, voice, bar.advance, said)
-        stream = reading.rows(list(found))
+    total = sum(source.size for source in found)
+    with use.voice.progress("tokenising", "分词", total) as bar, ThreadPoolExecutor(2) as threads:
+        reading = Reading(use.settings, count.ledger, use.voice, bar.advance, use.said)
+        stream = _bordered(use.sieve.passed(use.name, reading.rows(list(found)), count.ledger))
         while first := next(stream, None):
             number, rows = len(names), _up_to(SHARD_BYTES, itertools.chain([first], stream))
-            if name := _kept(folder, number, voice):
+            if name := _kept(folder, number, use.voice):
                 places = [_Place(row.file, row.line, row.begins) for row, _ in rows]
                 lengths = _arrays(folder / name)["lengths"]
             else:
-                places, arrays = _tokenised(rows, tokenizer, threads)
+                places, arrays = _tokenised(rows, use.tokenizer, threads)
                 name, lengths = _write(folder, number, arrays), arrays["lengths"]
             count.add(places, lengths.tolist())
             names.append(name)
@@ -151,6 +169,16 @@ def _build(
     with _room(folder):
         replace_json(folder / "corpus.json", manifest | {"sha256": _digest(manifest)})
     return manifest
+
+
+def _bordered(rows: Iterator[Row]) -> Iterator[Row]:
+    """A piece without text stands between two sides of a translation."""
+    side = 0
+    for row in rows:
+        if row.side != side and not row.begins:
+            yield Row("", row.file, row.line, begins=False, side=BETWEEN)
+        side = row.side
+        yield row
 
 
 class _Place(NamedTuple):
@@ -208,11 +236,13 @@ def _tokenised(
     kind = np.uint16 if tokenizer.vocabulary <= 2**16 else np.uint32
     places: list[_Place] = []
     sizes, hashes, under_way = array("Q"), array("Q"), deque[Future[tuple[NDArray[Any], NDArray[Any]]]]()
+    sides = bytearray()
     done: list[tuple[NDArray[Any], NDArray[Any]]] = []
     for batch in _batches(rows):
         for row, raw in batch:
             places.append(_Place(row.file, row.line, row.begins))
             sizes.append(len(raw))
+            sides.append(row.side)
             hashes.append(int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest()))
         under_way.append(threads.submit(_encoded, [row.text for row, _ in batch], tokenizer, kind))
         if len(under_way) > 2:
@@ -224,6 +254,7 @@ def _tokenised(
         "sizes": np.array(sizes, np.uint64),
         "hashes": np.array(hashes, np.uint64),
         "begins": np.array([place.begins for place in places], bool),
+        "sides": np.frombuffer(sides, np.uint8),
     }
 
 
@@ -241,6 +272,10 @@ def _batches(rows: Iterator[tuple[Row, bytes]]) -> Iterator[list[tuple[Row, byte
 
 def _encoded(texts: list[str], tokenizer: Encoder, kind: type[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     encoded = tokenizer.encode_many(texts)
+    if "" in texts:
+        frame = masked_frame(tokenizer.special)
+        between = [*frame.suffix, *frame.prefix]
+        encoded = [ids if text else between for ids, text in zip(encoded, texts, strict=True)]
     lengths = np.array([len(tokens) for tokens in encoded], np.uint32)
     flat = np.fromiter(itertools.chain.from_iterable(encoded), kind, count=int(lengths.sum()))
     return flat, lengths
@@ -269,7 +304,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     mapped = np.memmap(path, np.uint8, mode="r")
     start = 8 + int.from_bytes(mapped[:8].tobytes(), "little")
     header = json.loads(mapped[8:start].tobytes())
-    kinds = {"U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "BOOL": np.bool_}
+    kinds = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "BOOL": np.bool_}
 
     def array_of(name: str) -> NDArray[Any]:
         first, last = header[name]["data_offsets"]
@@ -283,8 +318,9 @@ def _opened(folder: Path, manifest: Mapping[str, Any]) -> Corpus:
     shards = [_arrays(folder / name) for name in manifest["shards"]]
     columns = {name: np.concatenate([shard[name] for shard in shards]) for name in ARRAYS if name != "tokens"}
     lengths = columns["lengths"].astype(np.int64)
+    sizes = columns["sizes"].astype(np.int64)
     pieces = Pieces(
-        np.cumsum(lengths) - lengths, lengths, columns["sizes"].astype(np.int64), columns["hashes"], columns["begins"]
+        np.cumsum(lengths) - lengths, lengths, sizes, columns["hashes"], columns["begins"], columns["sides"]
     )
     owners = np.cumsum(pieces.begins) - 1
     kept = np.bincount(owners, lengths)[owners] > 0

@@ -4,28 +4,17 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
-
-from pydantic import BeforeValidator, Field
+from typing import BinaryIO, NamedTuple
 
 from danlu.data.builtin import PREFIX, builtin_file
-from danlu.data.documents import Borders
 from danlu.data.lines import opened
+from danlu.data.settings import DataSettings as DataSettings
+from danlu.data.settings import Format
+from danlu.data.settings import Paths as Paths
 from danlu.errors import DanluError, nearest
 from danlu.files import TEMPORARY
-from danlu.settings import Settings
-
-Format = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
-
-
-def _several(value: Any) -> Any:
-    listed = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
-    return [str(each) if isinstance(each, (str, Path, int, float)) else each for each in listed]
-
-
-Paths = Annotated[tuple[str, ...], BeforeValidator(_several)]
 
 SUFFIXES: dict[str, Format] = {
     ".txt": "text", ".text": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -34,44 +23,40 @@ SUFFIXES: dict[str, Format] = {
 STDIN = "-"
 
 
-class DataSettings(Settings):
-    """What to read, and how. Everything but `paths` has a choice of its own that fits most files.
-
-    `paths`: files, folders, `-` for standard input, `builtin:NAME`. `validation`: the same, kept apart from training;
-    where there is none, `held_out` of the documents are (auto: 5 %, at most a million tokens). `text`: the column that
-    holds the text, or a template such as `"{title}: {body}"`; `columns`: our name -> the file's. `documents`: where the
-    documents of plain text end. `broken`: the share of broken rows that is passed over and noted. `length`: tokens in a
-    row; the model's context where it is not given. `cache`: where tokenised text is kept.
-    """
-
-    paths: Paths = ()
-    validation: Paths = ()
-    held_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
-    format: Format = "auto"
-    text: str = "auto"
-    columns: dict[str, str] = Field(default_factory=dict)
-    documents: Borders = "auto"
-    encoding: str = "auto"
-    broken: float = Field(0.01, ge=0, le=1)
-    length: int | None = Field(None, ge=2)
-    cache: Path = Path("~/.cache/danlu")
-
-    @property
-    def cache_folder(self) -> Path:
-        return self.cache.expanduser()
-
-
 class Source(NamedTuple):
-    """One file; `name` is what people call it."""
+    """One file; `name` is what people call it. sides: files whose lines are translations of its own."""
 
     path: Path
     name: str
     format: Format
+    sides: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path, *self.sides)
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(path.stat().st_size for path in self.files)
 
 
 def sources(paths: Sequence[str], settings: DataSettings) -> list[Source]:
     """The files behind paths, in a fixed order. E1201 where there is none, E1202 where a folder holds none."""
     return [source for path in paths for source in _behind(path, settings)]
+
+
+def files_of(settings: DataSettings) -> list[Source]:
+    """What one source is read from: its paths, or the files of its languages side by side."""
+    if settings.paths or not settings.parallel:
+        return sources(settings.paths, settings)
+    sides = [_there(_file(path, settings.cache_folder), path) for path in settings.parallel.values()]
+    return [Source(sides[0], " + ".join(settings.parallel.values()), "text", tuple(sides[1:]))]
+
+
+def all_files(settings: DataSettings) -> list[Source]:
+    """The files of every source. E1005 where none is named."""
+    return [source for part in settings.parts.values() for source in files_of(part)]
 
 
 def resolved(settings: DataSettings) -> DataSettings:
@@ -80,24 +65,41 @@ def resolved(settings: DataSettings) -> DataSettings:
     def files(paths: Sequence[str]) -> tuple[str, ...]:
         return tuple(str(_file(path, settings.cache_folder)) for path in paths)
 
-    return settings.model_copy(update={"paths": files(settings.paths), "validation": files(settings.validation)})
+    def sides(parallel: Mapping[str, str], paths: Sequence[str]) -> dict[str, str]:
+        return dict(parallel) if paths else dict(zip(parallel, files(list(parallel.values())), strict=True))
+
+    several = {
+        name: each.model_copy(update={"paths": files(each.paths), "parallel": sides(each.parallel, each.paths)})
+        for name, each in settings.sources.items()
+    }
+    named = {name: files(getattr(settings, name)) for name in ("paths", "validation", "decontaminate")}
+    parallel = sides(settings.parallel, settings.paths)
+    return settings.model_copy(update=named | {"sources": several, "parallel": parallel})
 
 
 def fingerprints(found: Sequence[Source]) -> list[tuple[str, str]]:
     """(name, SHA-256 of the content) of each source."""
     hashes = []
     for source in found:
-        with opened(source.path) as (_, raw):
-            hashes.append((source.name, hashlib.file_digest(raw, "sha256").hexdigest()))
+        digests = []
+        for path in source.files:
+            with opened(path) as (_, raw):
+                digests.append(hashlib.file_digest(raw, "sha256").hexdigest())
+        hashes.append((source.name, "+".join(digests)))
     return hashes
+
+
+def _there(place: Path, path: str) -> Path:
+    """E1201 where there is nothing."""
+    if not os.path.exists(place):  # unlike Path.exists, never raises: a name may be too long
+        beside = [each.name for each in place.parent.glob("*")] if os.path.isdir(place.parent) else []
+        raise DanluError("E1201", where=path, nearest=nearest(place.name, beside))
+    return place
 
 
 def _behind(path: str, settings: DataSettings) -> list[Source]:
     place = _file(path, settings.cache_folder)
-    if not place.exists():
-        beside = [each.name for each in place.parent.glob("*")] if place.parent.is_dir() else []
-        raise DanluError("E1201", where=path, nearest=nearest(place.name, beside))
-    if not place.is_dir():
+    if not _there(place, path).is_dir():
         return [Source(place, path, _format(place) if settings.format == "auto" else settings.format)]
     files = [each for each in sorted(place.rglob("*")) if each.is_file() and not _hidden(each.relative_to(place))]
     if settings.format != "auto":

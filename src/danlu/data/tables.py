@@ -149,13 +149,13 @@ def text_of(
     """
     names = list(dict.fromkeys(name for record in sample for name in record.values))
     for theirs in columns.values():
-        _known(theirs, names, where)
+        _known_in(theirs, names, where)
     names += [ours for ours in columns if ours not in names]
     if fields := re.findall(r"\{([^{}]+)\}", text):
         for field in fields:
-            _known(field, names, where)
+            _known_in(field, names, where)
         return text, lambda record: _filled(text, fields, record)
-    column = _known(text, names, where) if text != "auto" else _text_column(names, sample, where)
+    column = _known_in(text, names, where) if text != "auto" else _text_column(names, sample, where)
     return column, lambda record: record.values.get(column)
 
 
@@ -165,7 +165,12 @@ def _filled(template: str, fields: Sequence[str], record: Record) -> str | None:
     return re.sub(r"\{([^{}]+)\}", lambda found: str(record.values[found[1]]), template)
 
 
-def _known(name: str, names: Sequence[str], where: str | Path) -> str:
+def known(name: str, sample: Sequence[Record], where: str | Path) -> str:
+    """The same name, if the records have such a column. E1203 where they have not."""
+    return _known_in(name, list(dict.fromkeys(each for record in sample for each in record.values)), where)
+
+
+def _known_in(name: str, names: Sequence[str], where: str | Path) -> str:
     if name not in names:
         raise DanluError("E1203", where=where, name=name, possible=names, nearest=nearest(name, names))
     return name

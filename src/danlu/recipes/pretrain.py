@@ -8,7 +8,7 @@ from pathlib import Path
 from danlu.checkpoint import Checkpoint
 from danlu.data.corpus import Corpus
 from danlu.data.division import divide
-from danlu.data.reading import texts
+from danlu.data.texts import texts
 from danlu.data.sources import fingerprints, sources
 from danlu.errors import DanluError
 from danlu.evaluate.score import TokenScore, score_batches

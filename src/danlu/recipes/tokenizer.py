@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from danlu.data.reading import texts
+from danlu.data.texts import texts
 from danlu.data.sources import DataSettings, sources
 from danlu.errors import DanluError, nearest
 from danlu.models.families import FAMILIES

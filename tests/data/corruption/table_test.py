@@ -116,5 +116,5 @@ def test_what_cannot_be_corrupted_is_refused() -> None:
         corruption(CorruptionSettings(kind="mask"), GPT)
     with pytest.raises(DanluError, match="E1223"):
         corruption(CorruptionSettings(), Words(2, {"pad": 0, "mask": 1}))
-    with pytest.raises(ValidationError, match="exceed 1"):
+    with pytest.raises(ValidationError, match="at most 1"):
         CorruptionSettings(mask=0.8, replace=0.3)

@@ -7,6 +7,8 @@ function (rows, chance, settings, words) -> Batch.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
+
 from danlu.data.batch import Batch
 from danlu.data.corpus import Corpus
 from danlu.data.corruption.causal import middle, middle_frame, prefix
@@ -18,13 +20,15 @@ from danlu.data.corruption.pairs import PairRows
 from danlu.data.corruption.settings import CorruptionSettings as CorruptionSettings
 from danlu.data.corruption.settings import Kind
 from danlu.data.corruption.spans import mixture, reach, spans
-from danlu.data.corruption.translation import translation
+from danlu.data.corruption.translation import TranslationRows, translation
 from danlu.data.corruption.words import Words as Words
+from danlu.data.mixing import MixedRows, portions
 from danlu.data.order import Chance as Chance
 from danlu.data.packing import Frame, Packed, Rows, causal_frame, masked_frame
 from danlu.errors import DanluError
 
 Corrupt = Callable[[Packed, Chance], Batch]
+LOOK = 1 << 20  # tokens
 
 
 class Corruption(NamedTuple):
@@ -58,12 +62,39 @@ def kind_of(settings: CorruptionSettings, words: Words) -> Kind:
 
 
 def pack(corpus: Corpus, length: int, settings: CorruptionSettings, words: Words) -> Rows:
-    """The rows a corruption wants, such that the model reads `length` places of each."""
-    kind = kind_of(settings, words)
+    """The rows a corruption wants, such that the model reads `length` places of each; of several sources, mixed.
+
+    Translations are read as such by `translation` alone, which reads nothing else; by others, side by side.
+    E1227 for a language that the model does not know, E1231 where translations are asked for and there are none.
+    """
+    kind, parts = kind_of(settings, words), corpus.parts or (corpus,)
+    if kind == "translation":
+        chosen = [part for part in parts if part.is_parallel] or list(parts)
+        if not (chosen[0].is_parallel or _has_sides(corpus, words)):
+            raise DanluError("E1231", found=[part.name for part in parts if part.name])
+    else:
+        chosen = [side for part in parts for side in part.apart()]
+    rows = [_packed(each, length, settings, words, kind) for each in chosen]
+    return rows[0] if len(rows) == 1 else MixedRows(rows, portions(chosen, corpus.sampling))
+
+
+def _packed(corpus: Corpus, length: int, settings: CorruptionSettings, words: Words, kind: Kind) -> Rows:
+    """The rows of one source."""
+    numbers = [words.language(name, corpus.name) for name in corpus.languages]
+    told = [number for number in numbers if number is not None]
+    if kind == "translation" and corpus.is_parallel:
+        return TranslationRows(corpus, length, words, told or None)
+    language = told[0] if told else None
     if settings.pairs != "none":
-        return PairRows(corpus, length, words, settings.pairs == "order")
-    chosen = CORRUPTIONS[kind]
-    return Rows(corpus, chosen.reach(length, settings), chosen.frame(words.special), chosen.ahead)
+        return PairRows(corpus, length, words, settings.pairs == "order", language)
+    row = CORRUPTIONS[kind]
+    return Rows(corpus, row.reach(length, settings), row.frame(words.special), row.ahead, language=language)
+
+
+def _has_sides(corpus: Corpus, words: Words) -> bool:
+    """Whether there are separators inside documents, as far as the first of them show."""
+    places = np.arange(min(len(corpus.tokens), LOOK))
+    return bool((corpus.tokens.take(places) == words.role("separator")).any())
 
 
 def corruption(settings: CorruptionSettings, words: Words) -> Corrupt:

@@ -48,7 +48,8 @@ def prefix(rows: Packed, chance: Chance, settings: CorruptionSettings, words: Wo
 
 def without_last(rows: Packed) -> Packed:
     """Rows without their last column, which is only an answer."""
-    return Packed(rows.tokens[:, :-1], rows.documents[:, :-1], rows.valid[:, :-1])
+    languages = None if rows.languages is None else rows.languages[:, :-1]
+    return Packed(rows.tokens[:, :-1], rows.documents[:, :-1], rows.valid[:, :-1], languages=languages)
 
 
 def middle_frame(special: Mapping[str, int]) -> Frame:

@@ -150,6 +150,8 @@ def batched(rows: Packed, targets: Mapping[str, Numbers], names: Mapping[str, Nu
         inputs["documents"] = rows.documents
     if rows.segments is not None:
         inputs["segments"] = rows.segments
+    if rows.languages is not None:
+        inputs["languages"] = rows.languages
     answers = dict(targets) | ({} if rows.pairs is None else {"pairs": rows.pairs})
     return Batch(_tensors(inputs), _tensors(answers))
 

@@ -22,9 +22,10 @@ class PairRows(Rows):
     with `swapped`, stand in the wrong order (Lan et al. 2019, 3.1). A fragment of one token is no pair.
     """
 
-    def __init__(self, corpus: Corpus, length: int, words: Words, swapped: bool):
+    def __init__(self, corpus: Corpus, length: int, words: Words, swapped: bool, language: int | None = None):
         self.framed_once, self.words, self.swapped = masked_frame(words.special), words, swapped
-        super().__init__(corpus, length, replace(self.framed_once, suffix=2 * self.framed_once.suffix))
+        frame = replace(self.framed_once, suffix=2 * self.framed_once.suffix)
+        super().__init__(corpus, length, frame, language=language)
 
     def take(self, indices: ArrayLike, chance: Chance | None = None) -> Packed:
         """The rows of these numbers, (B, length), with `segments` 0 and 1, and `pairs`: at the first token of a pair
@@ -54,7 +55,8 @@ class PairRows(Rows):
             given.laid(whole._replace(tokens=each), fill, width)
             for each, fill in ((whole.tokens, self.frame.padding), (segments, 0), (answers, IGNORED))
         ]
-        return laid[0]._replace(segments=laid[1].tokens, pairs=laid[2].tokens)
+        languages = None if self.language is None else np.full_like(laid[0].tokens, self.language)
+        return laid[0]._replace(segments=laid[1].tokens, pairs=laid[2].tokens, languages=languages)
 
     def _cuts(self, given: Fragments, chance: NDArray[np.float64]) -> Numbers:
         """How long A is, (F,); 0 where there is no pair."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.data.corpus import Numbers
-from danlu.errors import DanluError
+from danlu.errors import DanluError, nearest
 
 ENDS = (".", "!", "?", "。", "！", "？", "…")
 CLOSING = "\"'”’」』）) "  # may stand between the end of a sentence and the end of its token
@@ -49,6 +49,7 @@ class Words:
     """The vocabulary's size, its special tokens by role, and how its tokens read.
 
     opening: the token a decoder begins with. sentinels: <extra_id_0>, <extra_id_1>, … of T5. pieces: ids -> texts.
+    languages: those the model tells apart, in the order of their numbers.
     """
 
     vocabulary: int
@@ -56,15 +57,16 @@ class Words:
     sentinels: tuple[int, ...] = ()
     opening: int = 0
     pieces: Callable[[Sequence[int]], list[str]] = field(default=lambda ids: [f" {index}" for index in ids])
+    languages: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, tokenizer: Vocabulary, opening: str | None = None) -> "Words":
+    def of(cls, tokenizer: Vocabulary, opening: str | None = None, languages: tuple[str, ...] = ()) -> "Words":
         """A tokenizer's; `opening` is the role of the token a decoder begins with."""
         found = {role: [tokenizer.id(name) for name in names] for role, names in MARKERS.items()}
         markers = {role: index for role, ids in found.items() for index in ids[::-1] if index is not None}
         special = {**markers, **tokenizer.special}
         start = special.get(opening or "", 0)
-        return cls(tokenizer.vocabulary, special, tokenizer.sentinels, start, tokenizer.pieces)
+        return cls(tokenizer.vocabulary, special, tokenizer.sentinels, start, tokenizer.pieces, languages)
 
     @cached_property
     def is_special(self) -> NDArray[np.bool_]:
@@ -100,6 +102,15 @@ class Words:
     def ends_sentence(self) -> NDArray[np.bool_]:
         """(vocabulary,): tokens that end a sentence or a line."""
         return np.array([text.rstrip(CLOSING).endswith(ENDS) or "\n" in text for text in self.texts])
+
+    def language(self, name: str, where: str = "") -> int | None:
+        """The number of a language; None for a model that tells none apart. E1227 where it has not learnt this one."""
+        if not self.languages:
+            return None
+        if name not in self.languages:
+            near = nearest(name, self.languages)
+            raise DanluError("E1227", where=where or None, found=name, possible=self.languages, nearest=near)
+        return self.languages.index(name)
 
     def role(self, name: str) -> int:
         """The id of a special token. E1222 where the tokenizer has none."""
