@@ -23,7 +23,7 @@ def gradients(folder: Path, **changes: Any) -> dict[str, Tensor]:
     """What one step finds, before clipping and without dropout."""
     ours = trainer(folder, model=TinyModel(dropout=0.0), **changes)
     batches = [ours.loader.batch(step) for step in range(ours.settings.accumulate)]
-    ours._measure(batches, ours.gradients.counts(batches))
+    ours.room.measure(batches, ours.gradients.counts(batches)[0], 0, ours.progress)
     return {name: parameter.grad for name, parameter in ours.model.named_parameters()}
 
 

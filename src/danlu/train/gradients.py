@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from danlu import files
 from danlu.data.batch import Batch
 from danlu.data.order import key
+from danlu.train.divided import own
 from danlu.train.hardware import autocast, set_chance
-from danlu.train.objectives import Objective
+from danlu.train.objectives import Whole
+from danlu.train.pace import count_tokens
+from danlu.train.parallel import Piece, Single
 
 
 @dataclass(frozen=True)
@@ -25,20 +29,19 @@ class Measured:
 class Gradients:
     """Takes the gradients of an objective; all chance in a piece is a function of (seed, position, piece)."""
 
-    def __init__(
-        self, model: nn.Module, objective: Objective, device: torch.device, precision: torch.dtype, seed: int
-    ):  # fmt: skip
-        self.model, self.objective = model, objective
-        self.device, self.precision, self.seed = device, precision, seed
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def __init__(self, layout: Single, precision: torch.dtype, seed: int):
+        self.layout, self.precision, self.seed = layout, precision, seed
+        self.objective, self.device, self.world = layout.objective, layout.device, layout.world
+        self.parameters = [parameter for parameter in layout.trained.parameters() if parameter.requires_grad]
 
-    def counts(self, batches: Sequence[Batch]) -> dict[str, int]:
-        """Targets of a whole step, by loss."""
+    def counts(self, batches: Sequence[Batch]) -> tuple[dict[str, int], int]:
+        """Of a whole step: targets by loss, and tokens; those of all processes."""
         counts = dict.fromkeys(self.objective.weights, 0)
         for batch in batches:
             for name, count in self.objective.counts(batch).items():
                 counts[name] += count
-        return counts
+        *every, tokens = map(int, self.world.sums([*counts.values(), sum(map(count_tokens, batches))]))
+        return dict(zip(counts, every, strict=True)), tokens
 
     def take(self, batches: Sequence[Batch], counts: Mapping[str, int], position: int, rows: int | None) -> Measured:
         """Add the gradients of sum(weight x total / count) to the parameters, `rows` rows at a time.
@@ -47,20 +50,59 @@ class Gradients:
         """
         weights = {name: self.objective.weights[name] / count for name, count in counts.items() if count}
         totals = {name: torch.zeros((), device=self.device) for name in weights}
-        pieces = [piece for batch in batches for piece in batch.split(rows or batch.rows)]
-        for index, piece in enumerate(pieces):
-            set_chance(int(key(self.seed, position, index)[0] >> 1), self.device)
-            with autocast(self.device, self.precision):
-                found = self.objective(self.model, piece.to(self.device))
-            torch.stack([weight * found[name] for name, weight in weights.items()]).sum().backward()  # type: ignore[no-untyped-call]
-            for name in weights:
+        pieces = self._related(self.layout.pieces(batches, rows), position)
+        for index, (piece, counted) in enumerate(pieces):
+            with self.layout.taking(last=index == len(pieces) - 1):
+                found = self._found(piece, position, index)
+                loss = torch.stack([weight * found[name] for name, weight in weights.items()]).sum()
+                (loss if counted else 0.0 * loss).backward()  # type: ignore[no-untyped-call]
+            for name in weights if counted else ():
                 totals[name] += found[name].detach()
             files.reached("after piece")
         norm = torch.nn.utils.get_total_norm(self._gradients())
         # The one place of a step that waits for the device: whether to update at all depends on these numbers.
-        length, *sums = torch.stack([norm, *totals.values()]).tolist()
+        length, *mine = torch.stack([norm, *totals.values()]).tolist()
+        length, sums = self.layout.total(length, mine)
         losses = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
         return Measured(sum(self.objective.weights[name] * loss for name, loss in losses.items()), losses, length)
+
+    def rehearse(self, batch: Batch, position: int, rows: int | None) -> bool:
+        """Take the gradients of one piece and forget them; whether there were parameters without one."""
+        found = self._found(self.layout.pieces([batch], rows)[0][0], position, 0)
+        torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]
+        unused = len(self._gradients()) < len(self.parameters)
+        self.forget()
+        return unused
+
+    def forget(self) -> None:
+        """Give the gradients' memory back."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def _related(self, pieces: list[Piece], position: int) -> list[Piece]:
+        """The pieces; where an objective compares all rows of a step (`Whole`), with what the others ask of each."""
+        objective, trained = self.objective, self.layout.trained
+        if not isinstance(objective, Whole) or len(pieces) == 1:
+            return pieces
+
+        def embed(number: int) -> Any:
+            self._set_chance(position, number)
+            with autocast(self.device, self.precision):
+                return objective.embed(trained, pieces[number][0].to(self.device))
+
+        related = objective.whole(trained, [piece for piece, _ in pieces], embed)
+        return [(piece, counted) for piece, (_, counted) in zip(related, pieces, strict=True)]
+
+    def _found(self, piece: Batch, position: int, index: int) -> dict[str, Tensor]:
+        """The summed losses of a piece, its chance its own in every process."""
+        self._set_chance(position, index)
+        with autocast(self.device, self.precision):
+            found: dict[str, Tensor] = self.layout.losses(piece.to(self.device))
+        return found
+
+    def _set_chance(self, position: int, index: int) -> None:
+        chance = key(self.seed, position, index * self.world.size + self.world.rank)
+        set_chance(int(chance[0] >> 1), self.device)
 
     def clip(self, norm: float, longest: float | None) -> None:
         """Shorten gradients of length `norm` to `longest`."""
@@ -68,4 +110,4 @@ class Gradients:
             torch._foreach_mul_(self._gradients(), longest / norm)
 
     def _gradients(self) -> list[Tensor]:
-        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        return [own(parameter.grad) for parameter in self.parameters if parameter.grad is not None]

@@ -68,26 +68,26 @@ def recomputed(model: nn.Module, wanted: bool) -> Iterator[None]:
 
     Blocks are the members of the model's outermost module lists. A block's chance is drawn again as it was drawn first.
     """
-    blocks = list(_blocks(model)) if wanted else []
-    for block in blocks:
+    chosen = list(blocks(model)) if wanted else []
+    for block in chosen:
         block.forward = partial(_recompute, block.forward)
     try:
         yield
     finally:
-        for block in blocks:
+        for block in chosen:
             del block.forward  # the instance's; the class's shows again
 
 
 @contextmanager
 def compiled(model: nn.Module, wanted: bool) -> Iterator[None]:
     """While entered, each block runs as torch.compile made it; blocks of one shape share the work of compiling."""
-    blocks = list(_blocks(model)) if wanted else []
-    for block in blocks:
+    chosen = list(blocks(model)) if wanted else []
+    for block in chosen:
         block.compile()
     try:
         yield
     finally:
-        for block in blocks:
+        for block in chosen:
             block._compiled_call_impl = None
 
 
@@ -97,12 +97,13 @@ def _recompute(forward: Any, *args: Any, **kwargs: Any) -> Any:
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)
 
 
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+def blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The members of a model's outermost module lists."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from child
         else:
-            yield from _blocks(child)
+            yield from blocks(child)
 
 
 def _has_bf16(device: torch.device) -> bool:

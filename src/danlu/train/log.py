@@ -37,13 +37,16 @@ def read_lines(path: Path) -> list[Line]:
 class Metrics:
     """An append-only file of lines. What the disk does not take waits in memory for the next line."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, written: bool = True):
+        """written: False in a process that does not lead; its lines are not kept."""
+        self.path, self.written = path, written
         self.size = 0  # bytes of whole lines, those waiting included
         self.waiting: list[bytes] = []
 
     def take_up(self, step: int, size: int) -> None:
         """Cut the file back to what a checkpoint vouches for: `size` bytes, lines up to `step`."""
+        if not self.written:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         raw = self.path.read_bytes() if self.path.exists() else b""
         kept = raw[:size]
@@ -55,6 +58,8 @@ class Metrics:
         self.size, self.waiting = len(kept), []
 
     def add(self, line: Mapping[str, Any]) -> None:
+        if not self.written:
+            return
         raw = json.dumps({name: _finite(value) for name, value in line.items()}, ensure_ascii=False).encode() + b"\n"
         self.size += len(raw)
         self.waiting.append(raw)
@@ -80,6 +85,8 @@ class Metrics:
 
     def sync(self) -> None:
         """Everything so far is on the disk. OSError where it is not."""
+        if not self.written:
+            return
         self.write()
         with self.path.open("ab") as file:
             files.reached("before fsync lines")
@@ -90,10 +97,12 @@ class Metrics:
 class Journal:
     """What happened to the process, with the time of day; best effort, for people."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, written: bool = True):
+        self.path, self.written = path, written
 
     def note(self, event: str, **facts: Any) -> None:
+        if not self.written:
+            return
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **facts}
         with suppress(OSError), self.path.open("ab", buffering=0) as file:
             file.write(json.dumps(line, ensure_ascii=False, default=str).encode() + b"\n")

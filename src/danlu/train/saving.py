@@ -8,7 +8,7 @@ from torch import Tensor
 
 from danlu.errors import DanluError
 from danlu.train.log import Journal
-from danlu.train.resume import Checkpoints, State, bytes_needed
+from danlu.train.resume import Checkpoints, Rows, State, bytes_needed
 from danlu.voice import Voice
 
 Groups = Mapping[str, Mapping[str, Tensor]]
@@ -38,16 +38,21 @@ class Saver:
             return True
         if self.failing_since is not None:
             return step >= self.retry
-        return step % self.checkpoints.every == 0 or self.clock() - self.moment >= self.seconds
+        if step % self.checkpoints.every == 0:
+            return True
+        late = self.clock() - self.moment >= self.seconds
+        return bool(self.checkpoints.world.numbers([late])[0][0])  # by the leader's clock
 
-    def save(self, step: int, tensors: Groups, plain: Callable[[], State], last: bool = False) -> None:
+    def save(
+        self, step: int, tensors: Groups, plain: Callable[[], State], last: bool = False, rows: Rows | None = None
+    ) -> None:
         """Write a checkpoint, or put it off. E1703 where none could be written for two regular distances.
 
         last: there is no later; then it is tried twice, and failing is an error.
         """
         for attempt in range(2 if last else 1):
             try:
-                self.checkpoints.save(step, tensors, plain())
+                self.checkpoints.save(step, tensors, plain(), rows)
             except OSError as error:
                 self._put_off(step, error, bytes_needed(tensors), last and attempt == 1)
             else:

@@ -1,5 +1,7 @@
 """All that a checkpoint of a run holds."""
 
+import hashlib
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from danlu.errors import DanluError
+from danlu.nn.fingerprint import fingerprint
+from danlu.train.divided import is_divided, own, own_rows
 from danlu.train.guard import Guard, GuardState
 from danlu.train.progress import Progress
 from danlu.train.resume import Checkpoint
@@ -20,9 +25,16 @@ class TrainingState:
         self.model, self.optimizer, self.guard = model, optimizer, guard
         self.progress = Progress()
         self.best: Tensors | None = None  # weights of the best evaluation
+        self.frozen = fingerprint({name: own(each) for name, each in model.named_parameters() if not each.requires_grad})
 
     def keep_best(self) -> None:
-        self.best = {name: tensor.detach().cpu().clone() for name, tensor in model_tensors(self.model).items()}
+        self.best = {name: own(tensor).cpu().clone() for name, tensor in model_tensors(self.model).items()}
+
+    @torch.no_grad()
+    def go_to_best(self) -> None:
+        """Take the weights of the best evaluation."""
+        for name, tensor in model_tensors(self.model).items():
+            own(tensor).copy_((self.best or {})[name])
 
     @property
     def has_better(self) -> bool:
@@ -30,11 +42,22 @@ class TrainingState:
         return self.best is not None and self.progress.best_step != self.progress.step
 
     def tensors(self) -> dict[str, Tensors]:
-        """By file: model, optimizer, and best where those are other weights."""
-        groups = {"model": model_tensors(self.model), "optimizer": optimizer_tensors(self.model, self.optimizer)[0]}
+        """By file, what this process holds: model, optimizer, and best where those are other weights."""
+        groups = {name: {each: own(tensor) for each, tensor in group.items()} for name, group in self._groups().items()}
         if self.has_better and self.best is not None:
             groups["best"] = self.best
         return groups
+
+    def rows(self) -> dict[str, dict[str, int]]:
+        """By file: the tensors of which each process holds some rows, and how many they have in all."""
+        rows = {
+            name: {each: tensor.shape[0] for each, tensor in group.items() if is_divided(tensor)}
+            for name, group in self._groups().items()
+        }
+        return rows | {"best": rows["model"]}
+
+    def _groups(self) -> dict[str, Tensors]:
+        return {"model": model_tensors(self.model), "optimizer": optimizer_tensors(self.model, self.optimizer)[0]}
 
     def plain(self) -> dict[str, Any]:
         """What is not tensors, as JSON."""
@@ -42,10 +65,14 @@ class TrainingState:
             "progress": self.progress.plain(),
             "guard": self.guard.state.plain(),
             "optimizer": optimizer_tensors(self.model, self.optimizer)[1],
+            "frozen": self.frozen,
         }
 
     def read(self, saved: Checkpoint, *, keep_best: bool) -> None:
-        """Become what a checkpoint holds. E1607 where it is another model's or another optimiser's."""
+        """Become what a checkpoint holds. E1607 where it is another model's or another optimiser's, E1610 where the
+        weights that do not train, which it does not hold, are not what they were."""
+        if saved.state.get("frozen", self.frozen) != self.frozen:
+            raise DanluError("E1610", where=saved.folder)
         load_model(self.model, saved.tensors("model"), saved.folder)
         load_optimizer(
             self.model, self.optimizer, saved.tensors("optimizer"), saved.state["optimizer"], saved.folder
@@ -54,16 +81,22 @@ class TrainingState:
         if self.progress.ended != "early":  # more steps may have been asked for
             self.progress.ended = ""
         self.guard.state = GuardState.read(saved.state["guard"])
-        self.best = saved.tensors("best") or None
+        best, tensors = saved.tensors("best"), model_tensors(self.model)
+        self.best = {name: own_rows(tensors[name], best[name]).clone() for name in best if name in tensors} or None
         if keep_best and self.best is None and self.progress.best_step == self.progress.step > 0:
             self.keep_best()
 
 
-def machine(device: torch.device) -> dict[str, Any]:
+def hash_of(facts: Any) -> str:
+    """A few letters that differ where facts do."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def machine(device: torch.device, processes: int = 1) -> dict[str, Any]:
     """What the last bits of a sum may depend on besides its terms."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {"torch": torch.__version__, "device": device.type, "processor": name, "threads": torch.get_num_threads(),
-            "cores": os.cpu_count()}  # fmt: skip
+            "cores": os.cpu_count(), "processes": processes}  # fmt: skip
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -7,28 +7,34 @@ import torch
 from torch import Tensor, nn
 
 from danlu.errors import DanluError
+from danlu.train.divided import divided, own, own_rows
 
 Tensors = dict[str, Tensor]
 Scalars = dict[str, Any]
 
 
 def model_tensors(model: nn.Module) -> Tensors:
-    """Parameters and saved buffers by name; a tied one once, under its first name."""
-    unique = {id(tensor): (name, tensor) for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    """Parameters that train and saved buffers by name; a tied one once, under its first name."""
+    state = model.state_dict(keep_vars=True)
+    unique = {
+        id(tensor): (name, tensor)
+        for name, tensor in reversed(state.items())
+        if tensor.requires_grad or not isinstance(tensor, nn.Parameter)
+    }
     return dict(reversed(unique.values()))
 
 
 @torch.no_grad()
 def load_model(model: nn.Module, tensors: Mapping[str, Tensor], where: Any) -> None:
     """Copy tensors into the model of the same names and shapes. E1607 where they are another model's."""
-    own = model_tensors(model)
-    _same_names(own, tensors, where)
-    for name, tensor in own.items():
+    mine = model_tensors(model)
+    _same_names(mine, tensors, where)
+    for name, tensor in mine.items():
         if tensor.shape != tensors[name].shape:
             raise DanluError(
                 "E1607", where=where, found=f"{name} {tuple(tensors[name].shape)}", possible=tuple(tensor.shape)
             )
-        tensor.copy_(tensors[name])
+        own(tensor).copy_(own_rows(tensor, tensors[name]))
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Tensors, Scalars]:
@@ -45,15 +51,23 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> tup
 def load_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], scalars: Scalars, where: Any
 ) -> None:
-    """Give the optimiser back what `optimizer_tensors` took. E1607 where it speaks of other parameters."""
+    """Give the optimiser back what `optimizer_tensors` took. E1607 where it speaks of other parameters.
+
+    What has a parameter's shape is divided among processes as the parameter is.
+    """
     parameters = dict(model.named_parameters())
     optimizer.state.clear()
-    for joint, value in (dict(tensors) | scalars).items():
+    for joint in (*tensors, *scalars):
         key, _, name = joint.partition("/")
         if name not in parameters:
             raise DanluError("E1607", where=where, found=joint)
         parameter = parameters[name]
-        optimizer.state[parameter][key] = value.to(parameter.device) if isinstance(value, Tensor) else value
+        if joint in scalars:
+            optimizer.state[parameter][key] = scalars[joint]
+            continue
+        every = tensors[joint]
+        alike = every.shape == parameter.shape
+        optimizer.state[parameter][key] = divided(parameter, every) if alike else every.to(parameter.device)
 
 
 def _same_names(own: Mapping[str, Tensor], found: Mapping[str, Tensor], where: Any) -> None:

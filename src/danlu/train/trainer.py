@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,31 +13,32 @@ from torch import nn
 from danlu import files
 from danlu.data.batch import Batch
 from danlu.errors import DanluError
-from danlu.train.evaluation import Stream
+from danlu.train.distributed import World
+from danlu.train.evaluation import Stream, sliced
 from danlu.train.gradients import Gradients, Measured
 from danlu.train.guard import Guard, Verdict
 from danlu.train.hardware import (
     autocast,
     compiled,
     compute_precision,
-    give_back_memory,
-    is_out_of_memory,
     naming_memory,
     recomputed,
 )
+from danlu.train.layers import Thawing, rates_by_layer, set_rates
 from danlu.train.log import Board, Journal, Metrics
 from danlu.train.memory import hold_memory
 from danlu.train.objectives import Objective
 from danlu.train.optimizers import make_optimizer, suggested_rate
-from danlu.train.pace import Pace, count_tokens
+from danlu.train.pace import Pace
+from danlu.train.parallel import arranged
 from danlu.train.progress import Progress
 from danlu.train.resume import Checkpoints
+from danlu.train.room import Room
 from danlu.train.saving import Saver
 from danlu.train.schedules import factor
 from danlu.train.settings import TrainSettings
 from danlu.train.signals import Leave, Leaving, locked
-from danlu.train.state import TrainingState, differences, machine
-from danlu.train.tensors import load_model
+from danlu.train.state import TrainingState, differences, hash_of, machine
 from danlu.voice import Bar, Voice
 
 __all__ = ["Progress", "TrainSettings", "Trainer"]
@@ -55,25 +57,34 @@ class Trainer:
 
     evaluate: a function of the model (in eval mode) that returns numbers by name, `loss` among them; see `HeldOut`. The
     best weights are those of the lowest `cost`, or loss where there is none.
+
+    What wants no gradient is neither trained nor saved. rates: by parameter, what its learning rate is multiplied by.
     """
 
     def __init__(
         self, model: nn.Module, objective: Objective, loader: Stream, settings: TrainSettings, folder: Path, *,
         voice: Voice, seed: int = 0, evaluate: Evaluate | None = None, device: torch.device | str = "cpu",
+        world: World | None = None, rates: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self.device = torch.device(device)
-        with naming_memory(self.device):
-            self.model = model.to(self.device)
-        self.objective, self.loader, self.settings, self.folder = objective, loader, settings, Path(folder)
-        self.voice, self.seed, self.evaluate, self.clock = voice, seed, evaluate, clock
+        self.world = world = world or World()
+        self.model, self.objective, self.settings, self.folder = model, objective, settings, Path(folder)
+        self.loader = sliced(loader, world)
+        self.voice, self.seed = voice if world.leads else voice.silenced(), seed
+        self.evaluate, self.clock = evaluate, clock
         self.precision = compute_precision(settings.precision, self.device)
-        self.gradients = Gradients(model, objective, self.device, self.precision, seed)
+        with naming_memory(self.device):
+            self.layout = arranged(model, objective, self.device, world, settings.sharded)
+        self.gradients = Gradients(self.layout, self.precision, seed)
         if not self.gradients.parameters:
             raise DanluError("E1505", where=folder)
-        self.optimizer = _optimizer(model, settings, self.precision)
+        trained = self.layout.trained
+        self.optimizer = _optimizer(trained, settings, self.precision)
+        set_rates(self.optimizer, trained, rates_by_layer(trained, settings.layer_decay), rates or {})
+        self.thawing = Thawing(trained)
         self.guard = Guard(settings.guard)
-        self.state = TrainingState(model, self.optimizer, self.guard)
+        self.state = TrainingState(trained, self.optimizer, self.guard)
         self.pace = Pace(settings, loader, clock)
         tenth = max(1, (self.pace.total or 1000) // 10)
         self.evaluate_every = settings.evaluate_every or tenth
@@ -82,11 +93,13 @@ class Trainer:
             keep=settings.keep,
             every=settings.save_every or min(1000, tenth),
             back=settings.guard.back,
+            world=world,
         )
-        self.metrics = Metrics(self.folder / "metrics.jsonl")
-        self.journal = Journal(self.folder / "journal.jsonl")
+        self.metrics = Metrics(self.folder / "metrics.jsonl", written=world.leads)
+        self.journal = Journal(self.folder / "journal.jsonl", written=world.leads)
         self.saver = Saver(self.checkpoints, settings.save_minutes, voice, self.journal, clock)
-        self.leaving = Leaving()
+        self.leaving, self.asked = Leaving(), False
+        self.room = Room(self.gradients, settings.micro, self.voice, self._event)
         self.board: Board | None = None
         self.stream: Iterator[Batch] | None = None
 
@@ -94,27 +107,36 @@ class Trainer:
     def progress(self) -> Progress:
         return self.state.progress
 
+    @property
+    def position(self) -> int:
+        """The step's place in the data."""
+        return self.progress.step + self.progress.offset
+
     # The loop
 
     def run(self) -> Progress:
         """Train to the end, to an early stop, or until asked to leave; `progress.ended` says which."""
+        self.world.agree(self.folder, self._common())
         self._refuse_without_targets()
         hold_memory()
-        with locked(self.folder), self.leaving, naming_memory(self.device):
+        trained, leads = self.layout.trained, self.world.leads
+        with locked(self.folder) if leads else nullcontext(), self.leaving, naming_memory(self.device):
             self._resume()
-            if self.settings.tensorboard:
+            if self.settings.tensorboard and leads:
                 self.board = Board(self.folder / "tensorboard", self.progress.step)
-            with recomputed(self.model, self.settings.recompute), compiled(self.model, self.settings.compile):
+            with recomputed(trained, self.settings.recompute), compiled(trained, self.settings.compile):
                 self._train()
             self._finish()
         return self.progress
 
     def _train(self) -> None:
         """What is due at a step is done before the next one begins: there a resumed run finds its place."""
-        self.model.train()
+        self.layout.trained.train()
+        self.room.rehearse(self.loader, self.position * self.settings.accumulate, self.progress)
         self.pace.start(self.progress)
         with self.voice.progress("training", "训练", self.pace.remaining(self.progress)) as bar:
             while True:
+                self._meet()
                 self._evaluate_if_due()
                 self._end_if_over()
                 self._save_if_due()
@@ -127,12 +149,15 @@ class Trainer:
         """One update of the weights, if nothing speaks against it."""
         started = self.clock()
         batches = self._batches()
-        counts = self.gradients.counts(batches)
+        counts, tokens = self.gradients.counts(batches)
         self._set_rate()
         files.reached("in step")
         measured, verdict = None, Verdict("skip", "no targets")
         if any(counts.values()):
-            measured = self._measure(batches, counts)
+            with self.thawing.held(
+                self.pace.done(self.progress), self.pace.share(self.settings.unfreeze, self.progress)
+            ):
+                measured = self.room.measure(batches, counts, self.position, self.progress)
             verdict = self.guard.judge(measured.loss, measured.norm)
             if verdict.action == "rollback":
                 self._go_back(verdict, measured)
@@ -140,10 +165,10 @@ class Trainer:
             if verdict.action == "go":
                 self.gradients.clip(measured.norm, self.settings.clip)
                 self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            self.gradients.forget()
         else:
             self.progress.without_targets += 1
-        passed = self.pace.advance(self.progress, started, sum(map(count_tokens, batches)))
+        passed = self.pace.advance(self.progress, started, tokens)
         self._log(measured, verdict)
         self.pace.show(bar, self.progress, passed)
 
@@ -152,7 +177,7 @@ class Trainer:
     def _batches(self) -> list[Batch]:
         """The batches of this step; the next ones are made meanwhile."""
         if self.stream is None:
-            self.stream = self.loader.stream((self.progress.step + self.progress.offset) * self.settings.accumulate)
+            self.stream = self.loader.stream(self.position * self.settings.accumulate)
         return [next(self.stream) for _ in range(self.settings.accumulate)]
 
     def _set_rate(self) -> None:
@@ -165,32 +190,6 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * share
 
-    def _measure(self, batches: list[Batch], counts: Mapping[str, int]) -> Measured:
-        """The gradients of all rows; where memory runs out, once more in smaller pieces."""
-        position = self.progress.step + self.progress.offset
-        while True:
-            try:
-                return self.gradients.take(batches, counts, position, self.progress.micro or self.settings.micro)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Outside of `except`, so that nothing holds on to the frames of the failed attempt.
-            self._halve(max(batch.rows for batch in batches))
-
-    def _halve(self, rows: int) -> None:
-        now = min(rows, self.progress.micro or self.settings.micro or rows)
-        if now == 1:
-            raise DanluError("E1702", where=self.device)
-        self.progress.micro = (now + 1) // 2
-        self.optimizer.zero_grad(set_to_none=True)
-        give_back_memory(self.device)
-        self._event("out of memory", f"{now} -> {self.progress.micro} rows in one forward pass")
-        self.voice.say(
-            f"out of memory: the step is done again with {self.progress.micro} rows at a time instead of {now}; "
-            "the batch stays the same",
-            f"内存不足：改为每次 {self.progress.micro} 行（原为 {now} 行）重做这一步；批大小不变",
-        )
-
     def _go_back(self, verdict: Verdict, measured: Measured) -> None:
         """Return to an earlier checkpoint and leave out the data around the accident. E1502, E1503 where that fails."""
         here, counted, step = self.progress, self.guard.state, self.progress.step + 1
@@ -202,7 +201,7 @@ class Trainer:
         earlier = self.checkpoints.earlier(step)
         if earlier is None:
             raise DanluError("E1502", where=self.folder, found=found, step=step, reason=verdict.reason)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.gradients.forget()
         self.state.read(earlier, keep_best=self.settings.best)
         self.guard.went_back(counted)
         self.progress.elapsed, self.progress.micro = here.elapsed, here.micro
@@ -222,14 +221,19 @@ class Trainer:
         due = progress.step % self.evaluate_every == 0 or self.pace.is_over(progress)
         if self.evaluate is None or not due or progress.step in (0, progress.evaluated):
             return
-        self.model.eval()
         try:
-            with self.leaving.breakable(), torch.no_grad(), autocast(self.device, self.precision):
+            # One process that broke off would leave the others waiting.
+            may_break = self.leaving.breakable() if self.world.alone else nullcontext()
+            with self.layout.standing(), may_break, torch.no_grad(), autocast(self.device, self.precision):
+                self.model.eval()
                 values = dict(self.evaluate(self.model))
         except Leave:
+            self._meet()
             return  # a resumed run finds it still due
         finally:
             self.model.train()
+        values = self.world.led(lambda: values)
+        self._meet()
         self._compare(values.get("cost", values["loss"]))
         progress.evaluated = progress.step
         self._write({"step": progress.step, "evaluation": values, "seconds": round(progress.elapsed, 3)})
@@ -247,6 +251,12 @@ class Trainer:
         else:
             progress.waiting += 1
 
+    def _meet(self) -> None:
+        """The leader's clock counts for all, and whoever was asked to leave takes the others along."""
+        table = self.world.numbers([bool(self.leaving.asked), self.progress.elapsed])
+        self.asked = any(row[0] for row in table)
+        self.progress.elapsed = table[0][1]
+
     def _end_if_over(self) -> None:
         progress, patience = self.progress, self.settings.patience
         evaluated = self.evaluate is None or progress.evaluated == progress.step
@@ -254,25 +264,27 @@ class Trainer:
             progress.ended = "done"
         elif patience is not None and progress.waiting >= patience:
             progress.ended = "early"
-        elif self.leaving.asked:
+        elif self.asked:
             progress.ended = "interrupted"
 
     def _save_if_due(self) -> None:
         step, ended = self.progress.step, bool(self.progress.ended)
         if self.saver.due(step, ended):
-            self.saver.save(step, self.state.tensors(), self._flushed, ended)
+            self.saver.save(step, self.state.tensors(), self._flushed, ended, self.state.rows())
 
     # Beginning and end
 
     def _refuse_without_targets(self) -> None:
         looked = min(FIRST_LOOK, self.loader.steps_per_epoch)
-        if not any(any(self.objective.counts(self.loader.batch(step)).values()) for step in range(looked)):
+        found = any(any(self.objective.counts(self.loader.batch(step)).values()) for step in range(looked))
+        if not self.world.any(found):
             raise DanluError("E1501", where=self.folder, found=looked)
 
     def _resume(self) -> None:
         """Take up the newest valid checkpoint, if there is one, and say what was passed over."""
-        files.sweep(self.folder)
-        files.sweep(self.checkpoints.folder)
+        if self.world.leads:
+            files.sweep(self.folder)
+            files.sweep(self.checkpoints.folder)
         saved, damaged = self.checkpoints.newest()
         for error in damaged:
             self.voice.say(error.render("en"), error.render("zh"))
@@ -311,12 +323,20 @@ class Trainer:
                 f"已在第 {progress.step} 步保存；用同一命令即可继续",
             )
         elif self.state.has_better and self.state.best is not None:
-            load_model(self.model, self.state.best, self.folder)
+            self.state.go_to_best()
             self.voice.say(
                 f"weights of step {progress.best_step}, the best", f"采用第 {progress.best_step} 步的最佳权重"
             )
 
+        self.layout.leave()
+
     # Writing down
+
+    def _common(self) -> dict[str, Any]:
+        """What every process has to be told alike."""
+        shapes = {name: list(each.shape) for name, each in self.layout.trained.named_parameters()}
+        data = {"steps_per_epoch": self.loader.steps_per_epoch, "seed": self.seed, "torch": torch.__version__}
+        return self.settings.model_dump(mode="json") | data | {"weights": hash_of(shapes)}
 
     def _plain(self) -> dict[str, Any]:
         """All of a checkpoint that is not tensors."""
@@ -325,7 +345,7 @@ class Trainer:
             **self.state.plain(),
             "metrics": self.metrics.size,
             "settings": settings,
-            "machine": machine(self.device),
+            "machine": machine(self.device, self.world.size),
         }
 
     def _flushed(self) -> dict[str, Any]:
