@@ -4,7 +4,8 @@ The tower is an encoder, a decoder, or both in a row; heads go by name, so that 
 Shapes: B rows, K options of a row (where there are options), T tokens, D width.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -15,6 +16,7 @@ from danlu.models.language import LanguageModelConfig, Tower
 from danlu.models.sequence_to_sequence import SequenceToSequenceConfig
 from danlu.nn.dropout import Dropout
 from danlu.nn.initialize import InitialConfig
+from danlu.nn.marks import Read
 from danlu.nn.transformer import TransformerConfig
 from danlu.settings import Settings
 
@@ -26,9 +28,9 @@ Place = Literal["first", "last", "mean"]
 class AnswerConfig(Settings):
     """One head.
 
-    form: what it answers for: a row, each token, where a span begins and ends, which of several rows, or a row's vector.
-    problem: one of the labels, any of them, or numbers (named by the labels). at: the hidden state that stands for a row;
-    last is the last valid one. dense: a layer and tanh come first (BERT's pooler).
+    form: what it answers for: a row, each token, where a span begins and ends, which of several rows, or a row's
+    vector. problem: one of the labels, any of them, or numbers (named by the labels). at: the hidden state that stands
+    for a row; last is the last valid one. dense: a layer and tanh come first (BERT's pooler).
     """
 
     form: Form = "row"
@@ -116,8 +118,13 @@ def pool(hidden: Tensor, valid: Tensor | None, at: Place) -> Tensor:
         return (hidden * share).sum(-2) / share.sum(-2).clamp(min=1)
     if valid is None:
         return hidden[..., -1, :]
-    last = (torch.arange(valid.shape[-1], device=valid.device) * valid).argmax(-1)
+    last = last_valid(valid)
     return hidden.gather(-2, last[..., None, None].expand(*last.shape, 1, hidden.shape[-1])).squeeze(-2)
+
+
+def last_valid(valid: Tensor) -> Tensor:
+    """The place of the last valid token: (..., T) -> (...)."""
+    return (torch.arange(valid.shape[-1], device=valid.device) * valid).argmax(-1)
 
 
 class Classifier(nn.Module):
@@ -137,31 +144,49 @@ class Classifier(nn.Module):
                 self.decoder.embedding.tokens.weight = self.encoder.embedding.tokens.weight
         self.heads = nn.ModuleDict({name: AnswerHead(config.width, head) for name, head in config.heads.items()})
 
-    def hidden(self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
-        """What heads read: (B, T, D). tokens, valid, segments (B, T), or (B, K, T) for rows with options -> (B, K, T, D).
+    def hidden(
+        self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, read: Read = None
+    ) -> Tensor:
+        """What heads read: (B, T, D). tokens, valid, segments (B, T), or (B, K, T) of rows with options -> (B, K, T, D).
 
-        A decoder behind an encoder reads the same tokens, moved by one (as BART is fine-tuned, Lewis et al. 2020, 3.1).
+        read: the one token of each row whose hidden state is wanted; then (B, 1, D), and most of the last block is
+        saved. A decoder behind an encoder reads the same tokens, moved by one (Lewis et al. 2020, 3.1).
         """
         if tokens.ndim > 2:
             flat = (None if each is None else each.flatten(0, -2) for each in (tokens, valid, segments))
-            return self.hidden(*flat).unflatten(0, tokens.shape[:-1])  # type: ignore[arg-type]
+            return self.hidden(*flat, read=read).unflatten(0, tokens.shape[:-1])
         if self.tower is not None:
-            hidden: Tensor = self.tower(tokens, valid, segments)
+            hidden: Tensor = self.tower(tokens, valid, segments, read=read)
             return hidden
         assert self.encoder is not None
-        memory: Tensor = self.encoder(tokens, valid)
         if self.decoder is None:
+            memory: Tensor = self.encoder(tokens, valid, read=read)
             return memory
+        memory = self.encoder(tokens, valid)
         start = tokens.new_full((len(tokens), 1), self.config.base.start)  # type: ignore[union-attr]
         moved = torch.cat([start, tokens[:, :-1]], 1)
-        hidden = self.decoder(moved, memory=memory, memory_valid=valid)
-        return hidden
+        written: Tensor = self.decoder(moved, valid, memory=memory, memory_valid=valid, read=read)
+        return written
 
-    def answer(self, name: str, valid: Tensor | None = None, **inputs: Any) -> Tensor:
-        """What the head of this name gives for inputs of `hidden`; shapes as of `AnswerHead`."""
-        answers: Tensor = self.heads[name](self.hidden(valid=valid, **inputs), valid)
-        return answers
+    def answers(
+        self, names: Iterable[str], tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the heads of these names give for inputs of `hidden`, from one pass; shapes as of `AnswerHead`."""
+        heads = {name: self.heads[name] for name in names}
+        read = self._read([self.config.heads[name] for name in heads], valid)
+        hidden = self.hidden(tokens, valid, segments, read)
+        return {name: head(hidden, valid if read is None else None) for name, head in heads.items()}
+
+    def _read(self, heads: list[AnswerConfig], valid: Tensor | None) -> Read:
+        """The token that is enough for all of these heads, if there is one."""
+        places = {None if head.form in ("token", "span") else head.at for head in heads}
+        if places == {"first"} and not self.config.transformer.causal:
+            return 0
+        if places == {"last"}:
+            return -1 if valid is None else last_valid(valid).flatten()
+        return None
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
         """The answers of the first head."""
-        return self.answer(next(iter(self.config.heads)), valid, tokens=tokens, segments=segments)
+        name = next(iter(self.config.heads))
+        return self.answers([name], tokens, valid, segments)[name]

@@ -11,7 +11,7 @@ from danlu.nn.cache import Cache
 from danlu.nn.embedding import TokenEmbedding, TokenEmbeddingConfig
 from danlu.nn.heads import HeadConfig, LanguageHead, PairHead
 from danlu.nn.initialize import InitialConfig
-from danlu.nn.marks import Marks
+from danlu.nn.marks import Marks, Read
 from danlu.nn.transformer import Transformer, TransformerConfig
 from danlu.settings import Settings
 
@@ -54,9 +54,10 @@ class Tower(nn.Module):
     def forward(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
         documents: Tensor | None = None, positions: Tensor | None = None, languages: Tensor | None = None,
-        cache: Cache | None = None, **memory: Any,
+        cache: Cache | None = None, read: Read = None, **memory: Any,
     ) -> Tensor:  # fmt: skip
-        """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given."""
+        """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given. read: the
+        one token of each row whose hidden state is wanted; then (B, 1, D)."""
         valid = None if valid is None else valid.bool()
         if positions is None:
             positions = count_positions(tokens, valid, documents)
@@ -68,8 +69,12 @@ class Tower(nn.Module):
             marks = marks.after(prompt)
             segments, languages = (None if mark is None else pad(mark, (prompt, 0)) for mark in (segments, languages))
         x = self.embedding(tokens, marks.positions, segments, languages)
-        hidden: Tensor = self.transformer(x, marks, cache=cache, **memory)
-        return hidden[:, prompt:]
+        if read is None:
+            hidden: Tensor = self.transformer(x, marks, cache=cache, **memory)
+            return hidden[:, prompt:]
+        read = read if isinstance(read, int) and read < 0 else read + prompt
+        hidden = self.transformer(x, marks, cache=cache, read=read, **memory)
+        return hidden
 
     @property
     def _prefix(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from danlu.nn.adapters import Prefixes
 from danlu.nn.attend import attend
 from danlu.nn.cache import LayerCache
+from danlu.nn.marks import Read, chosen
 from danlu.nn.mlp import NormConfig
 from danlu.nn.positions import Rotation, rotate
 from danlu.nn.precision import compute
@@ -50,11 +51,15 @@ class Attention(nn.Module):
 
     def forward(
         self, x: Tensor, memory: Tensor | None = None, *, visible: Visibility, turn: Rotation | None = None,
-        cache: LayerCache | None = None,
+        cache: LayerCache | None = None, read: Read = None,
     ) -> Tensor:  # fmt: skip
-        """x (B, T, D), memory (B, S, D) -> (B, T, D)."""
+        """x (B, T, D), memory (B, S, D) -> (B, T, D); read: of one token of each row alone, (B, 1, D), of which
+        `visible` speaks then."""
         x = compute(x)
-        query = self._heads(self.query(x), self.heads, self.query_norm, turn)
+        asked, asked_turn = x, turn
+        if read is not None:
+            asked, asked_turn = chosen(x, read), turn and (chosen(turn[0], read), chosen(turn[1], read))
+        query = self._heads(self.query(asked), self.heads, self.query_norm, asked_turn)
         if memory is not None and cache is not None and cache.filled:
             key, value = cache.read()  # the memory never changes: project it once
         else:

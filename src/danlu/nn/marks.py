@@ -64,3 +64,15 @@ class Marks:
 def _joined(old: Tensor, new: Tensor) -> Tensor:
     rows = max(old.shape[0], new.shape[0])
     return torch.cat([old.expand(rows, -1), new.expand(rows, -1)], dim=1)
+
+
+Read = Tensor | int | None  # the one token of each row whose output is wanted: its place (B,), or the same for all
+
+
+def chosen(x: Tensor, read: Tensor | int) -> Tensor:
+    """One token of each row: (B or 1, ..., T, C) -> (B or 1, ..., 1, C)."""
+    if isinstance(read, int):
+        return x[..., read : read + 1 or None, :]
+    shape = (len(read), *x.shape[1:-2], x.shape[-2], x.shape[-1])
+    place = read.view(-1, *(1 for _ in shape[1:])).expand(*shape[:-2], 1, shape[-1])
+    return x.expand(shape).gather(-2, place)

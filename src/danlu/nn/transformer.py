@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from danlu.nn.attention import Attention, AttentionConfig
 from danlu.nn.cache import Cache
 from danlu.nn.dropout import Dropout
-from danlu.nn.marks import Marks
+from danlu.nn.marks import Marks, Read, chosen
 from danlu.nn.mlp import Mlp, MlpConfig, NormConfig
 from danlu.nn.positions import RelativeBias, RelativePositions, RotaryPositions, rotation
 from danlu.nn.precision import compute_dtype
@@ -72,20 +72,23 @@ class Block(nn.Module):
 
     def forward(
         self, x: Tensor, memory: Tensor | None = None, memory_visible: Visibility = ALL,
-        caches: Any = (None, None), **attention: Any,
+        caches: Any = (None, None), read: Read = None, **attention: Any,
     ) -> Tensor:  # fmt: skip
-        x = self._add(x, self.attention_norm, self.attention, cache=caches[0], **attention)
+        """read: the one token of each row whose output is wanted; then (B, 1, D)."""
+        x = self._add(x, self.attention_norm, self.attention, read, cache=caches[0], **attention)
         if memory is not None:
             cross = {"memory": memory, "visible": memory_visible, "cache": caches[1]}
             x = self._add(x, self.cross_attention_norm, self.cross_attention, **cross)
         return self._add(x, self.mlp_norm, self.mlp)
 
-    def _add(self, x: Tensor, norm: nn.Module, layer: nn.Module, **inputs: Any) -> Tensor:
+    def _add(self, x: Tensor, norm: nn.Module, layer: nn.Module, read: Read = None, **inputs: Any) -> Tensor:
         """x + layer(norm(x)), or norm(x + layer(x)) where the norm comes after."""
+        kept = x if read is None else chosen(x, read)
+        inputs |= {} if read is None else {"read": read}
         if self.norm_after:
-            after: Tensor = norm(x + self.dropout(layer(x, **inputs)))
+            after: Tensor = norm(kept + self.dropout(layer(x, **inputs)))
             return after
-        before: Tensor = x + self.dropout(layer(norm(x), **inputs))
+        before: Tensor = kept + self.dropout(layer(norm(x), **inputs))
         return before
 
 
@@ -101,10 +104,13 @@ class ParallelBlock(nn.Module):
 
     def forward(
         self, x: Tensor, memory: None = None, memory_visible: Visibility = ALL, caches: Any = (None, None),
-        **attention: Any,
+        read: Read = None, **attention: Any,
     ) -> Tensor:  # fmt: skip
         normed = self.norm(x)
-        out: Tensor = x + self.dropout(self.attention(normed, cache=caches[0], **attention) + self.mlp(normed))
+        seen = self.attention(normed, cache=caches[0], read=read, **attention)
+        if read is not None:
+            x, normed = chosen(x, read), chosen(normed, read)
+        out: Tensor = x + self.dropout(seen + self.mlp(normed))
         return out
 
 
@@ -124,9 +130,10 @@ class Transformer(nn.Module):
 
     def forward(
         self, x: Tensor, marks: Marks, memory: Tensor | None = None, memory_valid: Tensor | None = None,
-        memory_documents: Tensor | None = None, cache: Cache | None = None,
+        memory_documents: Tensor | None = None, cache: Cache | None = None, read: Read = None,
     ) -> Tensor:  # fmt: skip
-        """x (B, T, D), marks of its tokens; memory (B, S, D), its marks (B or 1, S)."""
+        """x (B, T, D), marks of its tokens; memory (B, S, D), its marks (B or 1, S). read: the one token of each row
+        whose output is wanted, which saves most of the last block; then (B, 1, D)."""
         config = self.config
         keys = marks if cache is None else cache.extend(marks)
         views = self._views(x, marks, keys)
@@ -137,6 +144,11 @@ class Transformer(nn.Module):
         for index, block in enumerate(self.blocks):
             caches = (cache.attention[index], cache.cross_attention[index]) if cache else (None, None)
             visible = views[config.window(index)]
+            if read is not None and index == config.depth - 1:
+                x = block(
+                    x, memory, memory_visible.of(read), visible=visible.of(read), turn=turn, caches=caches, read=read
+                )
+                continue
             x = block(x, memory, memory_visible, visible=visible, turn=turn, caches=caches)
         if self.norm is not None:
             x = self.norm(x)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from danlu.nn.marks import Marks
+from danlu.nn.marks import Marks, chosen
 from danlu.nn.precision import compute_dtype
 
 
@@ -42,6 +42,15 @@ class Visibility:
 
     scores: Tensor | None = None
     causal: bool = False  # the short road: later keys are hidden by the kernel itself
+
+    def of(self, read: Tensor | int) -> "Visibility":
+        """What one token of each row sees. Where nothing hides anything but the future, only the last one may be asked
+        for: it sees all."""
+        if self.scores is not None:
+            return Visibility(chosen(self.scores, read))
+        if self.causal and read != -1:
+            raise ValueError("of rows without padding, only the last token may be read alone")
+        return ALL
 
 
 ALL = Visibility()

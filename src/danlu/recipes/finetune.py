@@ -130,7 +130,8 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     checkpoint = begin(ready, voice)
     assert isinstance(checkpoint.model, Classifier)
     work = work_of(checkpoint, made, settings.data.length)
-    rescale(checkpoint.model.heads[work.head], work, undo=True)  # type: ignore[arg-type]
+    if ready.start.where is not None and f"heads.{work.head}.output.weight" not in checkpoint.loaded.fresh:
+        rescale(checkpoint.model.heads[work.head], work, undo=True)  # type: ignore[arg-type]
     training = work.encode(made.training)
     replace_json(run.path / "ledger.json", made.ledger_json(with_truncation(made.ledger, training)))
     loader = work.loader(training, settings.train.batch, settings.seed, tokens=settings.data.tokens, shuffle=True)

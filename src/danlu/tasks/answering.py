@@ -59,7 +59,7 @@ def logits_of(model: Classifier, work: Work, examples: Sequence[Example], loader
     found: list[Tensor | None] = [None] * len(examples)
     for step in range(loader.steps_per_epoch):
         given = loader.batch(step).to(device).inputs
-        logits = model.answer(work.head, **given).float().cpu()
+        logits = model.answers([work.head], **given)[work.head].float().cpu()
         for index, row in zip(loader.indices(step).tolist(), logits, strict=True):
             found[index] = row
     return [each for each in found if each is not None]

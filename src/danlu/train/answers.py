@@ -80,14 +80,11 @@ class AnswerObjective:
         return {name: batch.count(name) if name in batch.targets else 0 for name in self.weights}
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        trained = cast(Classifier, model)
-        hidden = trained.hidden(**batch.inputs)
-        valid = batch.inputs.get("valid")
-        found = {}
-        for name in self.weights:
-            if name in batch.targets:
-                logits = trained.heads[name](hidden, valid).float()
-                found[name] = ANSWERS[self.losses[name]](logits, batch.targets[name], self.settings)
-            else:
-                found[name] = hidden.new_zeros(())
-        return found
+        names = [name for name in self.weights if name in batch.targets]
+        logits = cast(Classifier, model).answers(names, **batch.inputs)
+        return {
+            name: ANSWERS[self.losses[name]](logits[name].float(), batch.targets[name], self.settings)
+            if name in logits
+            else batch.inputs["tokens"].new_zeros((), dtype=torch.float32)
+            for name in self.weights
+        }
