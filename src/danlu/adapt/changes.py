@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from danlu.adapt.layers import AdaptedLinear, Bottleneck, LowRank, Scaling, shape_of
-from danlu.adapt.quantized import Coding, QuantizedLinear
+from danlu.adapt.quantized import Base, Coding, QuantizedLinear
 from danlu.adapt.targets import OTHERS, find_layers, linear_layers, named, replace_module, train_only
 from danlu.errors import DanluError
 from danlu.nn.adapters import Adapters, Prefix, Prefixes, Prompt, Prompts
@@ -127,7 +127,7 @@ class OnLinear(Addition):
         for path, layer in find_layers(model, self.words(model)).items():
             base = layer.base if isinstance(layer, AdaptedLinear) else layer
             part = self.part(path, base)
-            if not next(part.parameters()).is_meta and hasattr(part, "draw"):
+            if isinstance(part, (LowRank, Bottleneck)) and not next(part.parameters()).is_meta:
                 part.draw(generator_of(seed, f"{path}.{self.kind}"))  # type: ignore[attr-defined]
             if not isinstance(layer, AdaptedLinear):
                 layer = AdaptedLinear(base)
@@ -138,7 +138,7 @@ class OnLinear(Addition):
     def words(self, model: nn.Module) -> Sequence[str]:
         raise NotImplementedError
 
-    def part(self, path: str, base: nn.Module) -> nn.Module:
+    def part(self, path: str, base: Base) -> nn.Module:
         raise NotImplementedError
 
 
@@ -166,11 +166,14 @@ class Lora(OnLinear):
         alpha = 2.0 * self.rank if self.alpha is None else self.alpha
         return alpha / (self.rank**0.5 if self.root else self.rank)
 
+    def rank_of(self, path: str) -> int:
+        return self.ranks.get(path, self.rank)
+
     def words(self, model: nn.Module) -> Sequence[str]:
         return self.targets
 
-    def part(self, path: str, base: nn.Module) -> nn.Module:
-        rank = self.ranks.get(path, self.rank)
+    def part(self, path: str, base: Base) -> nn.Module:
+        rank = self.rank_of(path)
         if rank > (most := min(shape_of(base))):
             raise DanluError("E2002", where=path, found=rank, possible=f"≤ {most}")
         return LowRank(base, rank, self.scales.get(path, self.scale), self.dropout, self.decomposed)
@@ -202,7 +205,7 @@ class Ia3(OnLinear):
     def words(self, model: nn.Module) -> Sequence[str]:
         return self.targets
 
-    def part(self, path: str, base: nn.Module) -> nn.Module:
+    def part(self, path: str, base: Base) -> nn.Module:
         at_input = any(path == word or path.endswith("." + word) for word in self.inputs)
         return Scaling(base, "input" if at_input else "output")
 
@@ -220,7 +223,7 @@ class BottleneckAdapter(OnLinear):
     def words(self, model: nn.Module) -> Sequence[str]:
         return ("attention.output", "mlp.down") if self.places == "both" else ("mlp.down",)
 
-    def part(self, path: str, base: nn.Module) -> nn.Module:
+    def part(self, path: str, base: Base) -> nn.Module:
         if self.inner > (most := shape_of(base)[0]):
             raise DanluError("E2002", where=path, found=self.inner, possible=f"≤ {most}")
         return Bottleneck(base, self.inner, self.activation)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from danlu.adapt.quantized import dense, place_of
+from danlu.adapt.quantized import Base, dense, place_of
 from danlu.nn.adapters import Adapters
 from danlu.nn.dropout import Dropout
 from danlu.nn.mlp import Activation, ActivationName
@@ -18,7 +18,7 @@ from danlu.nn.mlp import Activation, ActivationName
 class AdaptedLinear(Adapters):
     """A linear layer and what adapters make of it: (..., I) -> (..., O)."""
 
-    def __init__(self, base: nn.Module):
+    def __init__(self, base: Base):
         super().__init__()
         self.base = base
 
@@ -35,7 +35,7 @@ class LowRank(nn.Module):
     their own lengths are treated as constants (section 4.3).
     """
 
-    def __init__(self, base: nn.Module, rank: int, scale: float, dropout: float = 0.0, decomposed: bool = False):
+    def __init__(self, base: Base, rank: int, scale: float, dropout: float = 0.0, decomposed: bool = False):
         super().__init__()
         like = place_of(base)
         outputs, inputs = shape_of(base)
@@ -48,22 +48,25 @@ class LowRank(nn.Module):
         """As PEFT does: uniform within 1 / sqrt(I)."""
         _uniform(self.down, generator)
 
-    def forward(self, x: Tensor, base: nn.Module) -> Tensor:
+    def forward(self, x: Tensor, base: Base) -> Tensor:
         low = F.linear(self.dropout(x), self.down)
+        y: Tensor = base(x)
         if self.size is None:
-            return _plus_product(base(x), low, self.up, self.scale)
-        bias = base.bias
-        y = base(x) if bias is None else base(x) - bias
+            return _plus_product(y, low, self.up, self.scale)
+        bias: Tensor | None = base.bias
+        y = y if bias is None else y - bias
         y = _plus_product(y, low, self.up, self.scale) * (self.size / self._lengths(base)).to(y.dtype)
-        return y if bias is None else (y + bias).to(y.dtype)
+        out: Tensor = y if bias is None else (y + bias).to(y.dtype)
+        return out
 
     @torch.no_grad()
-    def _lengths(self, base: nn.Module) -> Tensor:
+    def _lengths(self, base: Base) -> Tensor:
         with torch.autocast(self.up.device.type, enabled=False):
-            return torch.addmm(dense(base), self.up, self.down, alpha=self.scale).norm(dim=1)
+            whole = torch.addmm(dense(base), self.up, self.down, alpha=self.scale)
+            return torch.linalg.vector_norm(whole, dim=1)
 
     @torch.no_grad()
-    def merged(self, base: nn.Module) -> tuple[Tensor, Tensor | None]:
+    def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the one linear layer that computes the same."""
         weight = torch.addmm(dense(base), self.up, self.down, alpha=self.scale)
         if self.size is not None:
@@ -77,19 +80,20 @@ class LowRank(nn.Module):
 class Scaling(nn.Module):
     """Inputs or outputs times a learned vector, one at first (IA³, Liu et al. 2022, section 3.3)."""
 
-    def __init__(self, base: nn.Module, at: Literal["input", "output"]):
+    def __init__(self, base: Base, at: Literal["input", "output"]):
         super().__init__()
         self.at = at
         self.factor = nn.Parameter(torch.ones(shape_of(base)[at == "input"], **place_of(base)))
 
-    def forward(self, x: Tensor, base: nn.Module) -> Tensor:
+    def forward(self, x: Tensor, base: Base) -> Tensor:
         if self.at == "input":
-            return base(x * self.factor.to(x.dtype))  # type: ignore[no-any-return]
+            scaled: Tensor = base(x * self.factor.to(x.dtype))
+            return scaled
         y: Tensor = base(x)
         return y * self.factor.to(y.dtype)
 
     @torch.no_grad()
-    def merged(self, base: nn.Module) -> tuple[Tensor, Tensor | None]:
+    def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the one linear layer that computes the same."""
         if self.at == "input":
             return dense(base) * self.factor, base.bias
@@ -102,7 +106,7 @@ class Scaling(nn.Module):
 class Bottleneck(nn.Module):
     """After a layer, down to few units, an activation, and up again, added to what came in (Houlsby et al. 2019)."""
 
-    def __init__(self, base: nn.Module, inner: int, activation: ActivationName):
+    def __init__(self, base: Base, inner: int, activation: ActivationName):
         super().__init__()
         like, width = place_of(base), shape_of(base)[0]
         self.activation = Activation(activation)
@@ -117,15 +121,15 @@ class Bottleneck(nn.Module):
         """Uniform within 1 / sqrt(width); the way up is zero, so that nothing changes at first."""
         _uniform(self.down.weight, generator)
 
-    def forward(self, x: Tensor, base: nn.Module) -> Tensor:
+    def forward(self, x: Tensor, base: Base) -> Tensor:
         y: Tensor = base(x)
         out: Tensor = y + self.up(self.activation(self.down(y)))
         return out
 
 
-def shape_of(base: nn.Module) -> tuple[int, int]:
+def shape_of(base: Base) -> tuple[int, int]:
     """(O, I)."""
-    return int(base.out_features), int(base.in_features)  # type: ignore[arg-type]
+    return base.out_features, base.in_features
 
 
 def _plus_product(y: Tensor, low: Tensor, up: Tensor, scale: float) -> Tensor:

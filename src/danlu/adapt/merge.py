@@ -6,7 +6,7 @@ from torch import nn
 
 from danlu.adapt.layers import AdaptedLinear, LowRank, Scaling
 from danlu.adapt.quantized import QuantizedLinear
-from danlu.adapt.targets import adapters, linear_layers, replace_module
+from danlu.adapt.targets import Linear, adapters, linear_layers, replace_module
 from danlu.errors import DanluError
 from danlu.nn.adapters import Prefixes, Prompts
 
@@ -42,7 +42,7 @@ def merge(model: nn.Module) -> Merged:
     return Merged(model, before)
 
 
-def plain(layer: nn.Module) -> nn.Linear:
+def plain(layer: Linear) -> nn.Linear:
     """The one linear layer that computes what an adapted or coded one does."""
     base = layer.base if isinstance(layer, AdaptedLinear) else layer
     part = layer.at_work if isinstance(layer, AdaptedLinear) else None

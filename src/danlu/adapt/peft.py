@@ -4,7 +4,6 @@ Where a published model keeps several of our layers as one (GPT-2's attention), 
 common A stay as they are, others stand as blocks beside each other.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.adapt.changes import NAME, Addition, Dora, Ia3, Lora, PrefixTuning, PromptTuning
+from danlu.adapt.changes import NAME, Addition, Ia3, Lora, PrefixTuning, PromptTuning
 from danlu.adapt.layers import AdaptedLinear, LowRank, Scaling
-from danlu.adapt.quantized import dense
-from danlu.adapt.soft import read_prefix, read_prompt, write_prefix, write_prompt
-from danlu.adapt.targets import linear_layers, named
+from danlu.adapt.quantized import Base, dense
+from danlu.adapt.soft import write_prefix, write_prompt
+from danlu.adapt.targets import Linear, linear_layers, named
 from danlu.errors import DanluError
 from danlu.models.weights import Stored, Table
 
@@ -38,7 +37,7 @@ class Layer:
     """One layer of a published model, and the layers of ours that it is."""
 
     name: str
-    parts: tuple[tuple[str, nn.Module], ...]  # path, layer; in the published order
+    parts: tuple[tuple[str, Linear], ...]  # path, layer; in the published order
     stored: Stored
 
     def adapters(self, name: str) -> list[nn.Module | None]:
@@ -48,7 +47,7 @@ class Layer:
         ]
 
     @property
-    def bases(self) -> list[nn.Module]:
+    def bases(self) -> list[Base]:
         return [each.base if isinstance(each, AdaptedLinear) else each for _, each in self.parts]
 
 
@@ -82,7 +81,7 @@ def write(model: nn.Module, change: Addition, table: Table, base: str, task: str
     layers = {each: layer for each, layer in published_layers(model, table).items() if any(layer.adapters(name))}
     config, tensors = writer(layers, change, name)
     also, modules = _write_also(model, change, table)
-    shared = {"target_modules": sorted(layers), "modules_to_save": modules or None}
+    shared: dict[str, Any] = {"target_modules": sorted(layers), "modules_to_save": modules or None}
     shared["fan_in_fan_out"] = any(layer.stored.transposed for layer in layers.values())
     return PeftFiles(common | shared | config, {PREFIX + each: tensor for each, tensor in (tensors | also).items()})
 
@@ -129,10 +128,10 @@ def _joined(layer: Layer, name: str) -> tuple[Tensor, Tensor, float]:
     ups = [part.up.detach() * (part.scale / scale) for part in there]
     if len(there) == len(parts) and all(torch.equal(part.down, there[0].down) for part in there):
         return there[0].down.detach(), torch.cat(ups), scale
-    wide = torch.block_diag(*ups)
-    rows, whole = iter(wide.split([len(up) for up in ups])), []
+    wide: Tensor = torch.block_diag(*ups)  # type: ignore[no-untyped-call]
+    rows, whole = iter(torch.split(wide, [len(up) for up in ups])), []
     for part, base in zip(parts, bases, strict=True):
-        whole.append(wide.new_zeros(int(base.out_features), wide.shape[1]) if part is None else next(rows))  # type: ignore[arg-type]
+        whole.append(wide.new_zeros(base.out_features, wide.shape[1]) if part is None else next(rows))
     return torch.cat([part.down.detach() for part in there]), torch.cat(whole), scale
 
 
@@ -147,107 +146,8 @@ def _write_ia3(layers: Mapping[str, Layer], change: Ia3, name: str) -> tuple[dic
             tensors[theirs + FACTOR] = first.factor.detach()[None]
             continue
         factors = [
-            part.factor.detach() if isinstance(part, Scaling) else torch.ones(int(base.out_features)).to(first.factor)  # type: ignore[arg-type]
+            part.factor.detach() if isinstance(part, Scaling) else torch.ones(base.out_features).to(first.factor)
             for part, base in zip(parts, layer.bases, strict=True)
         ]
         tensors[theirs + FACTOR] = torch.cat(factors)[:, None]
     return {"peft_type": "IA3", "feedforward_modules": sorted(inputs), "init_ia3_weights": True}, tensors
-
-
-def read(model: nn.Module, files: PeftFiles, table: Table, where: object = None) -> tuple[Addition, Tensors]:
-    """PEFT's files as a change to apply to the model, which has none yet, and the tensors to load into it then.
-
-    E2005 where the tensors are of another model, E2013 for what we cannot do.
-    """
-    config, kind = files.config, files.config.get("peft_type")
-    tensors = {each.removeprefix(PREFIX): tensor for each, tensor in files.tensors.items()}
-    if kind == "PROMPT_TUNING":
-        return read_prompt(model, config, tensors, where)
-    if kind == "PREFIX_TUNING":
-        return read_prefix(model, config, tensors, where)
-    readers = {"LORA": _read_lora, "IA3": _read_ia3}
-    if kind not in readers or config.get("bias", "none") != "none":
-        raise DanluError("E2013", where=where, found=f"{kind}, bias {config.get('bias')}", possible=list(readers))
-    layers = published_layers(model, table)
-    found: dict[str, dict[str, Tensor]] = {}
-    rest: Tensors = {}
-    for each, tensor in tensors.items():
-        ending = next((ending for ending in (A, B, SIZE, FACTOR) if each.endswith(ending)), None)
-        if ending is None:
-            if ".lora_" in each or ".ia3_" in each:
-                raise DanluError("E2013", where=where, found=each, possible=[A, B, SIZE, FACTOR])
-            rest[each] = tensor
-            continue
-        path = each.removesuffix(ending)
-        path = path if path in layers else table.prefix + path
-        if path not in layers:
-            raise DanluError("E2005", where=where, found=each, possible=next(iter(layers), None))
-        found.setdefault(path, {})[ending] = tensor
-    try:
-        change, own = readers[kind]({layers[path]: parts for path, parts in found.items()}, config)
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise DanluError("E2005", where=where, found=f"{type(error).__name__}: {error}") from error
-    also, own_also = _read_also(model, rest, table, where)
-    return change.model_copy(update={"also": also}), own | own_also
-
-
-def _read_also(model: nn.Module, rest: Tensors, table: Table, where: object) -> tuple[tuple[str, ...], Tensors]:
-    """Parts that trained as they are."""
-    places = {
-        theirs: (ours, stored) for ours, theirs, stored in table.locate([each for each, _ in model.named_parameters()])
-    }
-    own: Tensors = {}
-    for each, tensor in rest.items():
-        found = places.get(each) or places.get(table.prefix + each)
-        if found is None:
-            raise DanluError("E2005", where=where, found=each)
-        if found[1].parts > 1:
-            raise DanluError("E2013", where=where, found=each)
-        own[found[0]] = found[1].read(tensor)
-    return tuple(sorted({each.rpartition(".")[0] for each in own})), own
-
-
-def _read_lora(found: Mapping[Layer, Mapping[str, Tensor]], config: Mapping[str, Any]) -> tuple[Addition, Tensors]:
-    own: Tensors = {}
-    ranks: dict[str, int] = {}
-    scales: dict[str, float] = {}
-    root, decomposed = bool(config.get("use_rslora")), bool(config.get("use_dora"))
-    for layer, tensors in found.items():
-        down, rank = tensors[A], len(tensors[A])
-        alpha = _by_pattern(config.get("alpha_pattern"), layer.name, config["lora_alpha"])
-        sizes = [int(base.out_features) for base in layer.bases]  # type: ignore[arg-type]
-        pieces = tensors[B].split(sizes)
-        lengths = tensors[SIZE].split(sizes) if decomposed else pieces
-        for (path, _), up, size in zip(layer.parts, pieces, lengths, strict=True):
-            ranks[path], scales[path] = rank, alpha / (rank**0.5 if root else rank)
-            own |= {f"{path}.down": down, f"{path}.up": up} | ({f"{path}.size": size} if decomposed else {})
-    usual = int(config["r"])
-    scale = config["lora_alpha"] / (usual**0.5 if root else usual)
-    settings = {
-        "kind": "dora" if decomposed else "lora", "rank": usual, "alpha": config["lora_alpha"], "root": root,
-        "dropout": config.get("lora_dropout", 0.0), "targets": tuple(ranks),
-        "ranks": {path: rank for path, rank in ranks.items() if rank != usual},
-        "scales": {path: each for path, each in scales.items() if each != scale},
-    }  # fmt: skip
-    return (Dora if decomposed else Lora).model_validate(settings), own
-
-
-def _by_pattern(pattern: Mapping[str, Any] | None, name: str, usual: Any) -> Any:
-    """PEFT's rule: the first key that the name ends with."""
-    return next((value for key, value in (pattern or {}).items() if re.fullmatch(rf"(.*\.)?({key})", name)), usual)
-
-
-def _read_ia3(found: Mapping[Layer, Mapping[str, Tensor]], config: Mapping[str, Any]) -> tuple[Addition, Tensors]:
-    own: Tensors = {}
-    inputs: list[str] = []
-    for layer, tensors in found.items():
-        factor = tensors[FACTOR]
-        if factor.shape[0] == 1 and factor.shape[1] > 1:
-            ((path, _),) = layer.parts
-            inputs.append(path)
-            own[f"{path}.factor"] = factor[0]
-            continue
-        pieces = factor[:, 0].split([int(base.out_features) for base in layer.bases])  # type: ignore[arg-type]
-        own |= {f"{path}.factor": piece for (path, _), piece in zip(layer.parts, pieces, strict=True)}
-    targets = tuple(each.removesuffix(".factor") for each in own)
-    return Ia3(targets=targets, inputs=tuple(inputs)), own

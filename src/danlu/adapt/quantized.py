@@ -41,7 +41,8 @@ class QuantizedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, coding: Coding):
         super().__init__()
         self.coding: Coding = coding
-        self.out_features, self.in_features, self.bias = linear.out_features, linear.in_features, linear.bias
+        self.out_features, self.in_features = linear.out_features, linear.in_features
+        self.bias: nn.Parameter | None = linear.bias
         weight = linear.weight.detach()
         levels = torch.tensor(LEVELS[coding], dtype=torch.float32, device=weight.device)
         codes, scales = _coded(weight, levels)
@@ -82,14 +83,17 @@ class _Product(torch.autograd.Function):
         return grads[0] @ ctx.layer.dense(grads[0].dtype), None
 
 
-def dense(base: nn.Module) -> Tensor:
+Base = nn.Linear | QuantizedLinear  # a linear layer, coded or not
+
+
+def dense(base: Base) -> Tensor:
     """The weight matrix of a linear layer, coded or not: (O, I)."""
-    return base.dense() if isinstance(base, QuantizedLinear) else cast(Tensor, base.weight).detach()
+    return base.dense() if isinstance(base, QuantizedLinear) else base.weight.detach()
 
 
-def place_of(base: nn.Module) -> dict[str, Any]:
+def place_of(base: Base) -> dict[str, Any]:
     """Device and dtype of a layer, for what is to work beside it."""
-    like = base.scales if isinstance(base, QuantizedLinear) else cast(Tensor, base.weight)
+    like = base.scales if isinstance(base, QuantizedLinear) else base.weight
     return {"device": like.device, "dtype": like.dtype}
 
 

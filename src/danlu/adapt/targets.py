@@ -1,6 +1,6 @@
 """Finding what a change speaks of: linear layers and parameters by the names our models give them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
 
@@ -13,18 +13,18 @@ ATTENTION, MLP = ("query", "key", "value", "output"), ("up", "gate", "down")
 # Groups of the linear layers inside blocks, by the last part of their names.
 GROUPS: dict[str, tuple[str, ...]] = {"all": ATTENTION + MLP, "attention": ATTENTION, "mlp": MLP}
 VOCABULARY = "head.output"
+Linear = nn.Linear | QuantizedLinear | AdaptedLinear
 OTHERS = ("heads", "head", "pairs")  # what stands on a tower
 
 
-def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+def linear_layers(model: nn.Module) -> dict[str, Linear]:
     """Every linear layer by its path, adapted or not; the vocabulary's among them."""
-    kinds = (nn.Linear, QuantizedLinear, AdaptedLinear)
     inside = tuple(f"{path}." for path, module in model.named_modules() if isinstance(module, Adapters))
-    found = {path: module for path, module in model.named_modules() if isinstance(module, kinds)}
+    found = {path: module for path, module in model.named_modules() if isinstance(module, Linear)}
     return {path: module for path, module in found.items() if not path.startswith(inside or ("\0",))}
 
 
-def find_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, nn.Module]:
+def find_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, Linear]:
     """The linear layers that words speak of: groups (all, attention, mlp), or the end of a path, `query`,
     `cross_attention.query`, `blocks.0.mlp.up`.
 
@@ -84,6 +84,6 @@ def _has(word: str, name: str) -> bool:
     return f".{word}." in f".{name}."
 
 
-def _words(layers: dict[str, nn.Module]) -> list[str]:
+def _words(layers: Mapping[str, object]) -> list[str]:
     inside = {path.rpartition(".")[2] for path in layers if ".blocks." in path}
     return [*GROUPS, *sorted(inside)]

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from danlu.errors import DanluError, nearest
 
 CONFIG, RUN_MODEL = "config.json", "model"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # PEFT's names
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # nothing that could run
 
@@ -70,6 +71,11 @@ def find_model(where: str | Path) -> Place:
     return Place(folder, _root(folder), name)
 
 
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds what was learnt beside a model, not a model."""
+    return (folder / ADAPTER).is_file() and not (folder / CONFIG).is_file()
+
+
 def installed() -> dict[str, Path]:
     """name -> folder of the models that are here as packages."""
     found = {name: model.find() for name, model in INSTALLABLE.items()}
@@ -78,7 +84,7 @@ def installed() -> dict[str, Path]:
 
 def _local(path: Path) -> Place:
     for folder in (path, path / RUN_MODEL):
-        if (folder / CONFIG).is_file():
+        if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
             return Place(folder, _root(folder), str(path))
     found = (
         sorted(each.name for each in path.iterdir()) if path.is_dir() else "nothing" if not path.exists() else "a file"
@@ -97,8 +103,8 @@ def _cached(name: str) -> Path | None:
         folder = Path(snapshot_download(name, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError):
         return None
-    whole = (folder / CONFIG).is_file() and any(folder.glob("*.safetensors"))
-    return folder if whole else None
+    described = (folder / CONFIG).is_file() or (folder / ADAPTER_CONFIG).is_file()
+    return folder if described and any(folder.glob("*.safetensors")) else None
 
 
 def _fetched(name: str) -> Path:
@@ -108,6 +114,6 @@ def _fetched(name: str) -> Path:
         raise DanluError("E1420", where=name, nearest=nearest(name, INSTALLABLE)) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise DanluError("E1426", where=name, found=type(error).__name__, nearest=nearest(name, INSTALLABLE)) from error
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).is_file() and not (folder / ADAPTER).is_file():
         raise DanluError("E1420", where=name, found=sorted(each.name for each in folder.iterdir()), possible=CONFIG)
     return folder
