@@ -15,6 +15,7 @@ from danlu.data.sources import Source
 from danlu.models.build import ModelConfig, build, parameters
 from danlu.models.families import Family
 from danlu.recipes.machine import size_in_words
+from danlu.recipes.presets import Preset
 from danlu.settings import Data, merge
 from danlu.train.optimizers import OptimizerName, suggested_rate
 from danlu.voice import Voice
@@ -29,6 +30,7 @@ PASSES = {
 }  # of small models over little text; each pass of a masked one hides other words
 FEW_PASSES = 4
 TOKENS_A_PARAMETER = 20
+SHORTEST = 64  # rows that are worth beginning with shorter ones
 STEPS = 600  # a run is about so many updates long, within the limits of a batch
 BATCH_TOKENS = (1024, 1 << 19)
 MICRO_TOKENS = 1 << 14  # in one forward pass
@@ -52,28 +54,44 @@ def amount(found: Sequence[Source]) -> Amount:
     def size(path: Path) -> float:
         return path.stat().st_size * (GZIP_RATIO if path.suffix == ".gz" else 1)
 
-    return Amount(len(found), int(sum(size(source.path) for source in found)))
+    files = [path for source in found for path in source.files]
+    return Amount(len(files), int(sum(map(size, files))))
 
 
-def inferred(family: Family, size: str, config: ModelConfig, text: Amount, given: Data, fresh: bool = True) -> Data:
+def inferred(
+    family: Family, size: str, config: ModelConfig, text: Amount, given: Data, fresh: bool = True,
+    preset: Preset | None = None,
+) -> Data:  # fmt: skip
     """Settings for everything that was not given: `data.length` and `train.*`."""
     train = given.get("train") or {}
-    length = (given.get("data") or {}).get("length") or fitting_length(config, text)
+    fitting = fitting_length(config, text)
+    length = (given.get("data") or {}).get("length") or min(fitting, (preset and preset.length) or fitting)
     optimizer = train.get("optimizer", FRESH_OPTIMIZER if fresh else "adamw")
-    rate = suggested_rate(optimizer, width(config)) * (1 if fresh else FURTHER)
+    own = preset.rate_at(width(config)) if preset and preset.optimizer == optimizer else None
+    rate = (own or suggested_rate(optimizer, width(config))) * (1 if fresh else FURTHER)
     found: Data = {"data": {"length": length}, "train": {"lr": float(f"{rate:.2g}"), "optimizer": optimizer}}
     tokens = tokens_to_see(family, size, config, text, fresh)
     if not train.get("batch"):
         low, high = BATCH_TOKENS
         portion = 1 << max(0, round(tokens / STEPS).bit_length() - 1)
-        found["train"]["batch"] = max(1, min(max(portion, low), high) // length)
+        most = min(high, (preset and preset.batch) or high)
+        found["train"]["batch"] = max(1, min(max(portion, low), most) // length)
     batch = train.get("batch") or found["train"]["batch"]
     if isinstance(batch, int) and isinstance(length, int) and batch * length > MICRO_TOKENS:
         found["train"]["micro"] = max(1, MICRO_TOKENS // length)
     if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
         places = batch * length * train.get("accumulate", 1)
         found["train"]["steps"] = max(20, round(tokens / places, -1 if tokens > 200 * places else 0))
+    if preset and isinstance(batch, int) and isinstance(length, int):
+        found["train"] |= _course(preset, batch, length)
     return merge(found, {})
+
+
+def _course(preset: Preset, batch: int, length: int) -> Data:
+    """A recipe's growing batches and shorter rows, in this run's rows and tokens."""
+    course: Data = {"first_batch": max(1, round(preset.first * batch))} if preset.first else {}
+    shorter = {str(max(1, round(part * length))): share for part, share in preset.shorter.items()}
+    return course | ({"lengths": shorter} if shorter and length >= SHORTEST else {})
 
 
 def tokens_to_see(family: Family, size: str, config: ModelConfig, text: Amount, fresh: bool) -> int:

@@ -1,4 +1,4 @@
-"""`danlu ls models` and `danlu ls runs`."""
+"""`danlu ls models`, `danlu ls recipes` and `danlu ls runs`."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from danlu.models.build import memory, parameters
 from danlu.models.families import FAMILIES, fresh
 from danlu.recipes.call import Answer, Call, Common
 from danlu.recipes.machine import size_in_words
+from danlu.recipes.presets import presets
 from danlu.recipes.runs import Run, is_run
 from danlu.report.scale import short
 from danlu.settings import Data
@@ -22,8 +23,8 @@ STATES = {"finished": ("finished", "已完成"), "interrupted": ("interrupted", 
 def listing(call: Call) -> Answer:
     """The verb."""
     call.build(Common)
-    action, rest = call.choose(("models", "runs"))
-    return models(rest) if action == "models" else runs(rest)
+    action, rest = call.choose(("models", "recipes", "runs"))
+    return {"models": models, "recipes": recipes, "runs": runs}[action](rest)
 
 
 def models(call: Call) -> Answer:
@@ -51,6 +52,27 @@ def models(call: Call) -> Answer:
         "内存：分别为 float32 运行所需，以及用 AdamW 训练所需（不含激活值）",
     )
     return Answer(metrics={"models": rows})
+
+
+def recipes(call: Call) -> Answer:
+    """How the papers trained their models, and our own way: at the papers' size, before it is scaled."""
+    call.take()
+    pick = call.voice.pick
+    heads = (("recipe", "配方"), ("optimiser", "优化器"), ("rate", "学习率"), ("schedule", "调度"), ("batch", "批次"),
+             ("length", "长度"), ("steps", "步数"), ("from", "出处"))  # fmt: skip
+    table = Table(*(pick(*head) for head in heads), box=None, pad_edge=False)
+    for name, preset in presets().items():
+        rate = preset.rate if isinstance(preset.rate, float) else max((preset.rate or {0: 0.0}).values())
+        amounts = (short(each) if each else "" for each in (preset.batch, preset.length, preset.steps))
+        schedule = preset.settings["train"]["schedule"]
+        table.add_row(f"[bold]{name}[/bold]", preset.optimizer, f"{rate:g}" if rate else "", schedule, *amounts,
+                      preset.sources[0].where)  # fmt: skip
+    show(table)
+    call.voice.say(
+        "batch in tokens; a run takes less of each as the model and the text are smaller: docs/en/recipes.md",
+        "批次以词元计；模型与文本较小时会相应缩减：见 docs/zh/recipes.md",
+    )
+    return Answer(metrics={"recipes": {name: preset.model_dump(mode="json") for name, preset in presets().items()}})
 
 
 def runs(call: Call) -> Answer:

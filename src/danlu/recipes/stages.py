@@ -37,7 +37,8 @@ class Pretrain(Common):
     """`danlu pretrain START DATA`: from text to a model.
 
     start: a fresh model (`gpt-mini`), a folder, a run or a hub name. size: tiny, mini, small, base, large, of a family
-    named without one. model: dimensions that differ from the size's. objective: names and weights, `mlm+nsp` or
+    named without one. recipe: `paper`, `modern` or a name of `danlu ls recipes`: what else is said goes over it. model:
+    dimensions that differ from the size's. objective: names and weights, `mlm+nsp` or
     {mlm: 1.0, nsp: 0.5}; the family's own where not given. What is None or "auto" is inferred from the model and the
     amount of text before anything loads, and stands in config.yaml.
     """
@@ -45,6 +46,7 @@ class Pretrain(Common):
     verb: str = Field("pretrain", pattern="^pretrain$")
     start: str
     size: str | None = None
+    recipe: str | None = None
     data: DataSettings = DataSettings()
     tokenizer: TokenizerChoice = TokenizerChoice()
     model: dict[str, Any] = Field(default_factory=dict)
