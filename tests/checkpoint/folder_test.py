@@ -18,6 +18,7 @@ Make = Callable[..., Checkpoint]
 CLASSES = {
     "masked": transformers.AutoModelForMaskedLM, "causal": transformers.AutoModelForCausalLM,
     "sequence_to_sequence": transformers.AutoModelForSeq2SeqLM,
+    "dual": transformers.AutoModel,
 }  # fmt: skip
 
 
@@ -53,7 +54,10 @@ def test_transformers_reads_the_folder(name: str, make: Make, tmp_path: Path) ->
     assert tokenizer("the cat 今天")["input_ids"] == ids
     rows = torch.tensor([ids])
     with torch.no_grad():
-        if ours.family.kind == "sequence_to_sequence":
+        if ours.family.kind == "dual":
+            images = torch.rand(2, 3, ours.config.size, ours.config.size)
+            difference = theirs.eval()(input_ids=rows, pixel_values=images).logits_per_image - ours.model(rows, images)
+        elif ours.family.kind == "sequence_to_sequence":
             difference = theirs.eval()(input_ids=rows, decoder_input_ids=rows).logits - ours.model(rows, rows)
         else:
             difference = theirs.eval()(input_ids=rows).logits - ours.model(rows)

@@ -11,7 +11,7 @@ from danlu.models.sequence_to_sequence import SequenceToSequence
 
 VOCABULARY = 60
 CAUSAL = [name for name, family in FAMILIES.items() if family.kind == "causal"]
-ONE_TOWER = [name for name, family in FAMILIES.items() if family.kind != "sequence_to_sequence"]
+ONE_TOWER = [name for name, family in FAMILIES.items() if family.kind in ("masked", "causal")]
 TWO_TOWERS = [name for name, family in FAMILIES.items() if family.kind == "sequence_to_sequence"]
 WINDOWED = {"gpt3": {"window": 3}, "mistral": {"window": 4}, "opt": {"table_width": 12}}
 

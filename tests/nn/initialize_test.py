@@ -80,7 +80,7 @@ def test_a_tensor_s_draw_does_not_depend_on_the_others() -> None:
     assert (model.get_parameter("tower.embedding.tokens.weight") == 7).all()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.kind != "dual"])
 def test_first_guesses_are_nearly_even(name: str) -> None:
     """A fresh model's loss is close to that of guessing. PaLM and T5 v1.0 tie a table of unit variance, so that each
     token first of all guesses itself."""

@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,43 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from danlu.adapt import Addition, Part, merge, own_tensors, trained
+from danlu.checkpoint.adapters import (
+    Adapted,
+    Below,
+    apply_adapter,
+    read_adapter,
+    task_of,
+    towers_of,
+    write_adapter,
+)
 from danlu.checkpoint.golden import Replay, replay, write_golden
-from danlu.checkpoint.places import CONFIG, find_model
+from danlu.checkpoint.places import CONFIG, Place, find_model, is_adapter
 from danlu.checkpoint.plain import read_table
 from danlu.checkpoint.weights import SHARD, Weights, open_weights, write_weights
 from danlu.errors import DanluError
 from danlu.files import file_hash, new_folder, replace_json
 from danlu.models.build import Model, ModelConfig, build, parameters, read_config
 from danlu.models.classifier import ClassifierConfig
+from danlu.models.dual import DualConfig, default_processor
 from danlu.models.families import FAMILIES, Family, family_of
 from danlu.models.families.heads import read_model, write_model
 from danlu.models.families.heads import table as table_of
 from danlu.models.weights import Loaded, Table, export, load
 from danlu.nn.parameters import tied_names
 from danlu.text.tokenizer import Tokenizer
+from danlu.vision.processor import Processor, read_processor, write_processor
 
-RECORD, GENERATION = "danlu.json", "generation_config.json"
+RECORD, GENERATION, PICTURES = "danlu.json", "generation_config.json", "preprocessor_config.json"
 FORMAT = 1
 OWN = "danlu"  # the model_type of a folder that no published class can read
-PARTS = ("tower", "encoder", "decoder", "head", "pairs", "heads")
+PARTS = ("tower", "encoder", "decoder", "head", "pairs", "heads", "text", "image", "similarity", "text_projection",
+         "image_projection")  # fmt: skip
 OWN_TABLE = Table({part: part for part in PARTS})
+OTHER_HEADS = Table(
+    {part: part for part in PARTS[:3]} | {"heads": "—"}, optional=("heads.",),
+    spare=tuple(rf"{part}\..*" for part in PARTS[2:]),
+)  # fmt: skip
 MOST = {
     "depth": 1_024, "width": 65_536, "vocabulary": 2_000_000, "length": 2**30, "original": 2**30, "windows": 2**30,
     "max_distance": 2**30,
@@ -44,7 +61,7 @@ class Checkpoint:
     """A model with what belongs to it.
 
     lineage: what the model comes from, as plain data. loaded: which tensors a file lacked or had too many. where: the
-    folder it was read from.
+    folder it was read from. adapted: what was added to the model, where something was.
     """
 
     family: Family
@@ -54,24 +71,35 @@ class Checkpoint:
     lineage: dict[str, Any] = field(default_factory=dict)
     loaded: Loaded = field(default_factory=Loaded)
     where: Path | None = None
+    adapted: Adapted | None = None
+    processor: Processor | None = None  # of pictures, where the model sees some
 
     @staticmethod
     def peek(where: str | Path) -> tuple[Family, ModelConfig]:
         """Family and config without the weights. Errors of the place and of config.json as in `load`."""
-        return _read_config(find_model(where).folder)
+        folder = find_model(where).folder
+        if not is_adapter(folder):
+            return _read_config(folder)
+        record = _read_record(folder)
+        family, config = Checkpoint.peek(read_adapter(folder, record)[1].find(folder))
+        return family, _recorded(record, folder) or config
 
     @staticmethod
     def load(
         where: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None, seed: int = 0,
-        become: Callable[[ModelConfig], ModelConfig] | None = None,
+        become: Callable[[ModelConfig], ModelConfig] | None = None, base: str | Path | None = None,
     ) -> "Checkpoint":  # fmt: skip
         """From a model folder, a run, an installed model, the local cache, or the hub. dtype: as in the file if None.
 
         seed: for parts that published files leave out. become: from the folder's config to that of a model with the
-        same tower and other heads; heads the folder does not have are drawn afresh. Errors: E1420 to E1429, and those of config.json, of weights
-        and of tokenizers (E1402 to E1410, E1302 to E1304).
+        same tower and other heads; heads the folder does not have are drawn afresh. base: the model below an adapter,
+        where it is not where it was. Errors: E1420 to E1429, and those of config.json, of weights, of tokenizers and of
+        adapters (E1402 to E1410, E1302 to E1304, E2005 to E2014).
         """
         place = find_model(where)
+        if is_adapter(place.folder):
+            adapted = _load_adapted(place, seed, become, base)
+            return replace(adapted, model=adapted.model.to(device, dtype))
         family, stored = _read_config(place.folder)
         config = become(stored) if become else stored
         weights = open_weights(place.folder, place.root)
@@ -84,21 +112,83 @@ class Checkpoint:
         loaded = load(model, weights, table, device=device, dtype=dtype, seed=seed, where=place.folder)
         record = _read_record(place.folder)
         lineage = record.get("lineage") or {"from": place.name}
-        return Checkpoint(family, config, model.eval(), _read_tokenizer(place.folder), lineage, loaded, place.folder)
+        return Checkpoint(
+            family, config, model.eval(), _read_tokenizer(place.folder), lineage, loaded, place.folder,
+            processor=_read_processor(place.folder, config),
+        )  # fmt: skip
+
+    def changed(self, change: Part | Addition, seed: int = 0, name: str = "") -> "Checkpoint":
+        """The model changed in place, and with it what is written of it. name: how the model below was called. E2003,
+        and the errors of the change."""
+        if not isinstance(change, Addition):
+            change.apply(self.model, seed)
+            return self
+        below = Below(name, str(self.where.resolve()) if self.where else "", fingerprint=towers_of(self.model))
+        change.apply(self.model, seed)
+        return replace(self, adapted=Adapted(change, below))
+
+    def attached(self, name: str, folder: str | Path) -> "Checkpoint":
+        """The adapter of a folder put on this model, under a name, and at work. E2005 where it is another model's, E2014
+        where there is none, E2011 where the name is taken."""
+        place = find_model(folder)
+        if not is_adapter(place.folder):
+            raise DanluError("E2014", where=place.folder)
+        known, below = read_adapter(place.folder, _read_record(place.folder))
+        below.check(self.model, place.folder)
+        change = apply_adapter(place.folder, self.model, known, _table_of(self), name)
+        here = Below("", str(self.where.resolve()) if self.where else "", "", below.fingerprint)
+        return replace(self, adapted=Adapted(change, here, name))
+
+    def merged(self) -> "Checkpoint":
+        """A plain model that computes the same. E2007 where there is none."""
+        merge(self.model)
+        return replace(self, adapted=None)
+
+    def becoming(self, become: Callable[[ModelConfig], ModelConfig], seed: int = 0) -> "Checkpoint":
+        """The towers of a plain model under other heads, which are drawn afresh."""
+        config = become(self.config)
+        if config == self.config:
+            return self
+        with torch.device("meta"):
+            model = build(config, "meta")
+        tensors = export(self.model, OWN_TABLE)
+        loaded = load(model, tensors, OTHER_HEADS, seed=seed, where=self.where)
+        return replace(self, config=config, model=model.eval(), loaded=loaded)
 
     def save(self, folder: str | Path, shard: int = SHARD) -> Path:
-        """Write the whole folder, or nothing; one of that name before is replaced. shard: bytes a weights file."""
+        """Write the whole folder, or nothing; one of that name before is replaced. shard: bytes a weights file.
+
+        Of an adapted model what was learnt is written, or the merged model, where what stands below could not be found
+        again."""
+        if self.adapted:
+            return (
+                self._save_adapter(Path(folder), self.adapted)
+                if self.adapted.below.folder
+                else self.merged().save(folder)
+            )
         with new_folder(Path(folder)) as made:
             hf, table, reason = self._published()
             replace_json(made / CONFIG, hf | {"dtype": str(self.dtype).removeprefix("torch.")})
             names = write_weights(made, export(self.model, table), shard)
             if self.tokenizer:
                 self.tokenizer.write(made)
+            if self.processor:
+                replace_json(made / PICTURES, write_processor(self.processor))
             replace_json(made / GENERATION, self._generation(hf))
-            own = min(self.tokenizer.vocabulary, self.config.vocabulary) if self.tokenizer else self.config.vocabulary
-            write_golden(made, self.model, own, self.tokenizer)
+            write_golden(made, self.model, self._known, self.tokenizer)
             replace_json(made / RECORD, self._record(made, names, reason))
         return Path(folder)
+
+    def _save_adapter(self, folder: Path, adapted: Adapted) -> Path:
+        with new_folder(folder) as made:
+            _, table, reason = self._published()
+            task = task_of(self.config)
+            names, why = write_adapter(made, self.model, adapted, None if reason else table, task)
+            if self.tokenizer:
+                self.tokenizer.write(made)
+            write_golden(made, self.model, self._known, self.tokenizer)
+            replace_json(made / RECORD, self._record(made, names, reason or why) | adapted.plain(folder.absolute()))
+        return folder
 
     def replay(self) -> Replay:
         """Whether the model still gives the logits it gave when it was saved. E1429 where nothing was kept."""
@@ -115,7 +205,7 @@ class Checkpoint:
         try:
             hf = write_model(self.family, self.config)
             table = table_of(self.family, self.config)
-            list(table.locate(tied_names(self.model)))
+            list(table.locate([name for name in tied_names(self.model) if ".adapters." not in name]))
         except DanluError as error:
             if error.code not in ("E1405", "E1409"):
                 raise
@@ -123,6 +213,11 @@ class Checkpoint:
         reason = f"no published class computes {hf['model_type']}" if hf["model_type"].startswith(OWN) else None
         ids = {name: self._ids.get(role) for name, role in IDS.items()}
         return hf | {name: value for name, value in ids.items() if hf.get(name) is None}, table, reason
+
+    @property
+    def _known(self) -> int:
+        """How many ids have a token."""
+        return min(self.tokenizer.vocabulary, self.config.vocabulary) if self.tokenizer else self.config.vocabulary
 
     @property
     def _ids(self) -> Mapping[str, int]:
@@ -142,9 +237,53 @@ class Checkpoint:
             "changes": [],
             "lineage": self.lineage,
             "parameters": parameters(self.config),
+            "trained": trained(self.model).plain(),
             "tokenizer": self.tokenizer.fingerprint if self.tokenizer else None,
-            "hashes": {name: file_hash(folder / name) for name in sorted([*names, CONFIG])},
+            "hashes": {
+                name: file_hash(folder / name) for name in sorted({*names, CONFIG}) if (folder / name).is_file()
+            },
         }
+
+
+def _load_adapted(
+    place: Place, seed: int, become: Callable[[ModelConfig], ModelConfig] | None, base: str | Path | None
+) -> Checkpoint:
+    """A model with the adapter of a folder. E2006 where the model below is gone, E2005 where it is another one."""
+    record = _read_record(place.folder)
+    known, below = read_adapter(place.folder, record)
+    stored, found = _recorded(record, place.folder), below.find(place.folder, base)
+    before = Checkpoint.load(found, seed=seed, become=(lambda config: stored) if stored else None)
+    before = before.merged() if before.adapted else before
+    below.check(before.model, place.folder)
+    here = Below(
+        str(base or below.name), str(before.where.resolve()) if before.where else "", "", towers_of(before.model)
+    )
+    change = apply_adapter(place.folder, before.model, known, _table_of(before))
+    learnt = own_tensors(before.model, change)
+    loaded = Loaded(tuple(name for name in before.loaded.fresh if name not in learnt), before.loaded.unread)
+    lineage = record.get("lineage") or {"from": place.name}
+    tokenizer = _read_tokenizer(place.folder) or before.tokenizer
+    after = replace(
+        before, tokenizer=tokenizer, lineage=lineage, loaded=loaded, where=place.folder, adapted=Adapted(change, here)
+    )
+    return after if become is None or become(after.config) == after.config else after.merged().becoming(become, seed)
+
+
+def _table_of(checkpoint: Checkpoint) -> Table:
+    try:
+        return table_of(checkpoint.family, checkpoint.config)
+    except DanluError:
+        return OWN_TABLE
+
+
+def _recorded(record: Mapping[str, Any], folder: Path) -> ModelConfig | None:
+    """The config in danlu.json, where there is one. E1421 where it is none."""
+    if not record.get("config"):
+        return None
+    try:
+        return read_config(record["config"])
+    except ValidationError as error:
+        raise DanluError("E1421", where=folder / RECORD, found=error.errors(include_url=False)[0]["msg"]) from error
 
 
 def damaged_files(where: str | Path) -> list[str]:
@@ -160,10 +299,8 @@ def _read_config(folder: Path) -> tuple[Family, ModelConfig]:
     if hf.get("model_type") in (OWN,):
         if named is None:
             raise DanluError("E1421", where=folder / RECORD, found=record.get("family"), possible=list(FAMILIES))
-        try:
-            config = read_config(record.get("config") or {})
-        except ValidationError as error:
-            raise DanluError("E1421", where=folder / RECORD, found=error.errors(include_url=False)[0]["msg"]) from error
+        config = _recorded(record | {"config": record.get("config") or {"kind": None}}, folder)
+        assert config is not None
         family = named
     else:
         family = family_of(hf, folder / CONFIG)
@@ -186,7 +323,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
             raise DanluError(
                 "E1421", where=path, found=f"{name}: {type(record[name]).__name__}", possible=kind.__name__
             )
-    if record.get("format", FORMAT) > FORMAT or record.get("changes"):
+    if record.get("format", FORMAT) > FORMAT or (record.get("changes") and not is_adapter(folder)):
         raise DanluError("E1421", where=path, found=f"format {record.get('format')}, changes {record.get('changes')}")
     return record
 
@@ -227,8 +364,7 @@ def _table(family: Family, config: ModelConfig, folder: Path, stored: ModelConfi
         return OWN_TABLE if own else table_of(family, config)
     if not own:
         return table_of(family, config, start=True, outputs=False)
-    kept = {part: part for part in PARTS[:3]} | {"heads": "—"}
-    return Table(kept, optional=("heads.",), spare=tuple(rf"{part}\..*" for part in PARTS[2:]))
+    return OTHER_HEADS
 
 
 def _check_shapes(model: Model, weights: Weights, table: Table, folder: Path) -> None:
@@ -256,6 +392,14 @@ def _read_tokenizer(folder: Path) -> Tokenizer | None:
         if error.code == "E1301":
             return None
         raise
+
+
+def _read_processor(folder: Path, config: ModelConfig) -> Processor | None:
+    """How pictures are prepared; as their class does by default where the folder does not say. E2210."""
+    if not isinstance(config, DualConfig):
+        return None
+    path = folder / PICTURES
+    return read_processor(read_table(path), path) if path.is_file() else default_processor(config)
 
 
 def tensors_of(where: str | Path) -> Mapping[str, Tensor]:

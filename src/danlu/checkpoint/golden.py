@@ -16,6 +16,7 @@ from danlu.errors import DanluError
 from danlu.files import replace_json, write_file
 from danlu.models.build import Model
 from danlu.models.classifier import Classifier
+from danlu.models.dual import DualEncoder
 from danlu.text.tokenizer import Tokenizer
 
 TENSORS, FACTS = "golden.safetensors", "golden.json"
@@ -41,8 +42,11 @@ def write_golden(folder: Path, model: Model, vocabulary: int, tokenizer: Tokeniz
     draw = torch.Generator().manual_seed(0)
     names = ("source", "target") if model.config.kind == "sequence_to_sequence" else ("tokens",)
     inputs = {name: torch.randint(vocabulary, (ROWS, length), generator=draw) for name in names}
+    if isinstance(model, DualEncoder):
+        edge = model.config.size
+        inputs["images"] = torch.rand(ROWS, model.config.channels, edge, edge, generator=draw)
     logits = _logits(model, inputs)
-    count = logits.shape[-1] if isinstance(model, Classifier) else vocabulary
+    count = logits.shape[-1] if isinstance(model, Classifier | DualEncoder) else vocabulary
     entries = torch.arange(0, count, -(-count // ENTRIES))
     logits = logits[..., entries]
     dtype = next(model.parameters()).dtype
@@ -63,7 +67,7 @@ def replay(folder: Path, model: Model) -> Replay:
     facts = read_table(folder / FACTS)
     weights = Weights({folder / TENSORS: read_header(folder / TENSORS)})
     try:
-        inputs = {name: weights[name] for name in weights if name in ("tokens", "source", "target")}
+        inputs = {name: weights[name] for name in weights if name in ("tokens", "source", "target", "images")}
         entries, logits = weights["entries"], weights["logits"]
         told = float(facts["tolerance"])
         own = TOLERANCE[next(model.parameters()).dtype]

@@ -1,30 +1,37 @@
 """From settings to models: the only place where a config's class chooses a model's."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
 
 import torch
 from pydantic import Field, TypeAdapter
 from torch import nn
 
 from danlu.models.classifier import Classifier, ClassifierConfig
+from danlu.models.dual import DualConfig, DualEncoder
 from danlu.models.language import LanguageModel, LanguageModelConfig
 from danlu.models.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from danlu.nn.initialize import initialize as draw
 from danlu.nn.parameters import materialize, undrawn
 from danlu.nn.transformer import Transformer, TransformerConfig
+from danlu.settings import Settings
 
-ModelConfig = Annotated[LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig, Field(discriminator="kind")]
-Model = LanguageModel | SequenceToSequence | Classifier
+ModelConfig = Annotated[
+    LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig | DualConfig, Field(discriminator="kind")
+]
+Model = LanguageModel | SequenceToSequence | Classifier | DualEncoder
 
-MODELS: dict[str, type[LanguageModel] | type[SequenceToSequence] | type[Classifier]] = {
+MODELS: dict[str, type[nn.Module]] = {
     "language": LanguageModel,
     "sequence_to_sequence": SequenceToSequence,
     "classifier": Classifier,
+    "dual": DualEncoder,
 }
-_ADAPTER: TypeAdapter[LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig] = TypeAdapter(ModelConfig)
+S = TypeVar("S", bound=Settings)
+_ADAPTER: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
 
 
-def read_config(data: dict[str, Any]) -> LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig:
+def read_config(data: dict[str, Any]) -> ModelConfig:
     """The config that a `model_dump(mode="json")` describes; pydantic's ValidationError where it is none."""
     return _ADAPTER.validate_python(data)
 
@@ -32,7 +39,7 @@ def read_config(data: dict[str, Any]) -> LanguageModelConfig | SequenceToSequenc
 def build(config: ModelConfig, device: str | torch.device = "cpu", seed: int = 0) -> Model:
     """A fresh model: initialised by its config's scheme, or without any memory on the "meta" device."""
     with torch.device("meta"), undrawn():
-        model = MODELS[config.kind](config)  # type: ignore[arg-type]
+        model: Model = MODELS[config.kind](config)
     if torch.device(device).type != "meta":
         materialize(model, device)
         initialize(model, config, seed)
@@ -46,16 +53,31 @@ def initialize(model: nn.Module, config: ModelConfig, seed: int = 0, only: list[
 
 def parameters(config: ModelConfig) -> int:
     """How many numbers are learned; tied tensors count once. Counted on one layer, without any memory."""
-    base = config.base if isinstance(config, ClassifierConfig) else config
-    stacks = {name: stack for name, stack in base if isinstance(stack, TransformerConfig)}
-    shallow = base.model_copy(update={name: stack.model_copy(update={"depth": 1}) for name, stack in stacks.items()})
-    if isinstance(config, ClassifierConfig):
-        shallow = config.model_copy(update={"base": shallow})
-    model = build(shallow, "meta")
+    model = build(_shallow(config), "meta")
     towers = [module for module in model.modules() if isinstance(module, Transformer)]
-    layers = zip(stacks.values(), towers, strict=False)  # a decoder may have been left out
+    layers = zip(_stacks(config), towers, strict=False)  # a decoder may have been left out
     deeper = sum((stack.depth - 1) * _count(tower.blocks) for stack, tower in layers)
     return _count(model) + deeper
+
+
+def _stacks(config: Settings) -> Iterator[TransformerConfig]:
+    """Every transformer of a config, in order, wherever it stands."""
+    for _, value in config:
+        if isinstance(value, TransformerConfig):
+            yield value
+        elif isinstance(value, Settings):
+            yield from _stacks(value)
+
+
+def _shallow(config: S) -> S:
+    """The same config with one layer in every transformer."""
+    changes: dict[str, Settings] = {}
+    for name, value in config:
+        if isinstance(value, TransformerConfig):
+            changes[name] = value.model_copy(update={"depth": 1})
+        elif isinstance(value, Settings):
+            changes[name] = _shallow(value)
+    return config.model_copy(update=changes)
 
 
 def _count(module: nn.Module) -> int:

@@ -27,13 +27,16 @@ class Stored:
     transposed: bool = False  # GPT-2 keeps (in, out)
     part: int = 0  # which of `parts` equal pieces, where several modules share one tensor
     parts: int = 1
+    boxed: bool = False  # theirs has one dimension of 1 more, in front
 
     def read(self, tensor: Tensor) -> Tensor:
+        tensor = tensor[0] if self.boxed else tensor
         tensor = tensor.T if self.transposed and tensor.ndim == 2 else tensor
         return tensor if self.parts == 1 else tensor.chunk(self.parts)[self.part]
 
     def write(self, pieces: list[Tensor]) -> Tensor:
         tensor = pieces[0] if self.parts == 1 else torch.cat(pieces)
+        tensor = tensor[None] if self.boxed else tensor
         return tensor.T if self.transposed and tensor.ndim == 2 else tensor
 
 
@@ -50,6 +53,7 @@ class Table:
     buffers: tuple[str, ...] = ()  # patterns of their tensors that hold nothing learned: passed over
     zeros: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # must be zero in a file, and are written so
     fallbacks: Mapping[str, str] = field(default_factory=dict)  # read from another of theirs where a file lacks it
+    blanks: Mapping[str, Tensor] = field(default_factory=dict)  # theirs that do nothing: passed over, and written so
 
     @cached_property
     def rules(self) -> list[tuple[re.Pattern[str], Stored]]:
@@ -126,7 +130,8 @@ def export(model: Model, table: Table) -> dict[str, Tensor]:
     }
     like = next(iter(tensors.values()))
     copies = {alias: written[table.aliases[alias]].clone() for alias in table.copies}
-    return written | copies | {name: like.new_zeros(shape) for name, shape in table.zeros.items()}
+    zeros = {name: like.new_zeros(shape) for name, shape in table.zeros.items()}
+    return written | copies | zeros | dict(table.blanks)
 
 
 class _File:
@@ -160,7 +165,7 @@ class _File:
         unread, strange = [], []
         for name in self.names:
             short = name.removeprefix(self.table.prefix)
-            if name in self.taken or _matches(short, self.table.buffers):
+            if name in self.taken or name in self.table.blanks or _matches(short, self.table.buffers):
                 continue
             original = self.aliases.get(name) or self.aliases.get(self.table.prefix + name)
             if original is not None and (twin := self.find(original)) and twin != name:

@@ -77,7 +77,7 @@ def t5(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) ->
 
 def towers(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
     """As open_clip and transformers draw CLIP; `std` is a factor."""
-    if parameter.ndim == 4 and ".blocks." in name or ".stem." in name:
+    if (parameter.ndim == 4 and ".blocks." in name) or ".stem." in name:
         leaving = parameter.shape[0] * parameter.shape[2] * parameter.shape[3]
         depthwise = parameter.shape[1] == 1
         return config.std * math.sqrt(2 / (parameter.shape[2] * parameter.shape[3] if depthwise else leaving))

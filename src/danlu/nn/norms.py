@@ -1,5 +1,6 @@
-"""Root-mean-square norm with a backward pass that is as fast as a layer norm's on a CPU."""
+"""Norms torch has too slowly, or not in our way: root-mean-square norms and batch norms."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,29 @@ class RmsNorm(nn.RMSNorm):
             return nn.functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
         normed: Tensor = _RmsNorm.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return normed
+
+
+class BatchNorm(nn.Module):
+    """Each channel by its mean and variance over the batch while training, by running ones otherwise (Ioffe and Szegedy
+    2015): (B, C, ...) -> the same.
+
+    The running statistics are parameters that want no gradient: they are found, saved and loaded like all others.
+    """
+
+    beginnings: Mapping[str, float] = {"variance": 1.0}
+
+    def __init__(self, channels: int, eps: float, momentum: float):
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.mean = nn.Parameter(torch.zeros(channels), requires_grad=False)
+        self.variance = nn.Parameter(torch.ones(channels), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.batch_norm(
+            x, self.mean, self.variance, self.weight, self.bias, self.training, self.momentum, self.eps
+        )
 
 
 class _RmsNorm(torch.autograd.Function):

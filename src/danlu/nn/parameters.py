@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,15 @@ def undrawn() -> Iterator[None]:
 
     On the meta device torch's own drawing would also import its compiler, which takes longer than building a model.
     """
-    kinds: tuple[type[nn.Linear] | type[nn.Embedding], ...] = (nn.Linear, nn.Embedding)
+    kinds: tuple[Any, ...] = (nn.Linear, nn.Embedding, nn.Conv2d)
     drawing = [kind.reset_parameters for kind in kinds]
     try:
         for kind in kinds:
-            kind.reset_parameters = _leave  # type: ignore[assignment]
+            kind.reset_parameters = _leave
         yield
     finally:
         for kind, draw in zip(kinds, drawing, strict=True):
-            kind.reset_parameters = draw  # type: ignore[method-assign]
+            kind.reset_parameters = draw
 
 
 def _leave(layer: nn.Module) -> None:

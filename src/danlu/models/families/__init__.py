@@ -7,14 +7,17 @@ from pydantic import ValidationError
 
 from danlu.errors import DanluError, nearest
 from danlu.models.build import ModelConfig
+from danlu.models.families.align import ALIGN
 from danlu.models.families.bart import BART, MBART
 from danlu.models.families.bert import BERT, ROBERTA, XLM_ROBERTA
+from danlu.models.families.clip import CHINESE_CLIP, CLIP
 from danlu.models.families.family import Family as Family
 from danlu.models.families.family import Hf
 from danlu.models.families.gpt import GPT2, GPT3
 from danlu.models.families.llama import LLAMA, MISTRAL, QWEN2, QWEN3
 from danlu.models.families.opt import OPT
 from danlu.models.families.palm import PALM
+from danlu.models.families.siglip import SIGLIP
 from danlu.models.families.t5 import MT5, T5
 from danlu.models.families.xlm import XLM
 
@@ -22,6 +25,7 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         BERT, ROBERTA, XLM, XLM_ROBERTA, GPT2, GPT3, OPT, PALM, LLAMA, MISTRAL, QWEN2, QWEN3, T5, MT5, BART, MBART,
+        CLIP, CHINESE_CLIP, SIGLIP, ALIGN,
     )
 }  # fmt: skip
 ALIASES = {"gpt": "gpt2", "xlmr": "xlm-roberta", "xlm-r": "xlm-roberta", "qwen": "qwen3"}

@@ -12,7 +12,7 @@ from danlu.models.weights import Table
 from danlu.nn.mlp import ActivationName
 
 Hf = Mapping[str, Any]  # a published config.json
-Kind = Literal["masked", "causal", "sequence_to_sequence"]
+Kind = Literal["masked", "causal", "sequence_to_sequence", "dual"]
 Roles = tuple[str, ...]
 
 # Published names of activations; the first of each is the one we write, unless the family has its own habit.
@@ -67,7 +67,7 @@ class Family:
     extra_tokens: tuple[str, ...] = field(default=())  # beyond the roles: T5's sentinels
 
     def __post_init__(self) -> None:
-        usual = {"masked": "mlm", "causal": "clm", "sequence_to_sequence": "span"}
+        usual = {"masked": "mlm", "causal": "clm", "sequence_to_sequence": "span", "dual": "contrastive"}
         object.__setattr__(self, "objective", self.objective or usual[self.kind])
 
     def read(self, hf: Hf, where: object = "config.json") -> ModelConfig:
