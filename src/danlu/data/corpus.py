@@ -53,8 +53,10 @@ class Pieces:
 
     def __getitem__(self, chosen: NDArray[Any] | slice) -> "Pieces":
         sides = None if self.sides is None else self.sides[chosen]
-        columns = (self.starts, self.lengths, self.sizes, self.hashes, self.begins)
-        return Pieces(*(column[chosen] for column in columns), sides)
+        return Pieces(
+            self.starts[chosen], self.lengths[chosen], self.sizes[chosen], self.hashes[chosen], self.begins[chosen],
+            sides,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -80,19 +82,20 @@ class Corpus:
     @classmethod
     def joined(cls, parts: "Sequence[Corpus]", sampling: float = 1.0) -> "Corpus":
         """Several corpora as one, which still knows them; the ledger of all."""
-        before = np.cumsum([0, *(len(part.tokens) for part in parts)])
-        columns = zip(*((part.pieces, int(start)) for part, start in zip(parts, before, strict=False)), strict=True)
-        several, starts = columns
-        moved = np.concatenate([pieces.starts + start for pieces, start in zip(several, starts, strict=True)])
-        rest = (
-            np.concatenate([getattr(each, name) for each in several])
-            for name in ("lengths", "sizes", "hashes", "begins")
+        before = np.cumsum([0, *(len(part.tokens) for part in parts)])[: len(parts)]
+        several = [part.pieces for part in parts]
+        pieces = Pieces(
+            np.concatenate([each.starts + start for each, start in zip(several, before, strict=True)]),
+            np.concatenate([each.lengths for each in several]),
+            np.concatenate([each.sizes for each in several]),
+            np.concatenate([each.hashes for each in several]),
+            np.concatenate([each.begins for each in several]),
         )
         ledger = parts[0].ledger
         for part in parts[1:]:
             ledger = ledger.merged(part.ledger)
         tokens = Tokens(tuple(array for part in parts for array in part.tokens.parts))
-        return cls(tokens, Pieces(moved, *rest), ledger, parts=tuple(parts), sampling=sampling)
+        return cls(tokens, pieces, ledger, parts=tuple(parts), sampling=sampling)
 
     @classmethod
     def of(cls, documents: Sequence[Sequence[int]]) -> "Corpus":

@@ -17,6 +17,7 @@ from danlu.data.ahead import made_ahead
 from danlu.data.batch import Batch, share
 from danlu.data.corpus import Numbers
 from danlu.data.corruption import Corrupt
+from danlu.data.mixing import Drawn, drawn
 from danlu.data.order import Chance, permuted
 from danlu.data.packing import Rows
 from danlu.errors import DanluError
@@ -89,6 +90,10 @@ class Loader:
         epochs, rows = self.samples(step)
         chance = Chance(self.seed, epochs, rows)
         return self.corruption(self.rows.take(rows, chance), chance)
+
+    def drawn(self, batches: int) -> list[Drawn]:
+        """How much of each source the first batches hold."""
+        return drawn(self.rows, self.seed, int(self.growth.numbers(batches)[0]))
 
     def stream(self, first: int = 0, last: int | None = None, ahead: int = 2) -> Iterator[Batch]:
         """Batches `first` up to, not including, `last` (without end where there is none), made `ahead` in a thread."""

@@ -1,6 +1,6 @@
 """Rows of several sources in fixed proportions: languages, domains."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +12,14 @@ from danlu.data.packing import Packed, Rows
 
 
 class Drawn(NamedTuple):
-    """How often a source was seen. share: of all rows; epochs: how often each of its rows."""
+    """How much of a source was seen, in tokens, and how often each of its rows. turn: for which objective, where there
+    are several that take turns."""
 
     name: str
     languages: tuple[str, ...]
-    rows: int
-    share: float
+    tokens: int
     epochs: float
+    turn: str = ""
 
 
 def shares(sizes: Sequence[int], exponent: float) -> NDArray[np.float64]:
@@ -42,11 +43,21 @@ def portions(parts: Sequence[Corpus], sampling: float) -> NDArray[np.float64]:
 
 def drawn(rows: Rows, seed: int, samples: int) -> list[Drawn]:
     """What the first `samples` of a loader's samples were made of."""
-    return rows.drawn(seed, samples) if isinstance(rows, MixedRows) else [_drawn(rows, samples, 1.0)]
+    return rows.drawn(seed, samples) if isinstance(rows, MixedRows) else [_drawn(rows, samples)]
 
 
-def _drawn(rows: Rows, count: int, share: float) -> Drawn:
-    return Drawn(rows.corpus.name, rows.corpus.languages, count, share, count / max(1, len(rows)))
+def summed(several: Iterable[Sequence[Drawn]]) -> list[Drawn]:
+    """One for each source of loaders that followed each other."""
+    found: dict[tuple[str, str], Drawn] = {}
+    for each in (part for parts in several for part in parts):
+        before = found.get((each.turn, each.name))
+        both = (each.tokens + before.tokens, each.epochs + before.epochs) if before else (each.tokens, each.epochs)
+        found[each.turn, each.name] = each._replace(tokens=both[0], epochs=both[1])
+    return list(found.values())
+
+
+def _drawn(rows: Rows, count: int) -> Drawn:
+    return Drawn(rows.corpus.name, rows.corpus.languages, count * rows.length, count / max(1, len(rows)))
 
 
 class MixedRows(Rows):
@@ -56,7 +67,7 @@ class MixedRows(Rows):
     epoch where it stopped in this one. All sources are packed alike.
     """
 
-    def __init__(self, sources: Sequence[Rows], portions: Sequence[float]):
+    def __init__(self, sources: Sequence[Rows], portions: Sequence[float] | NDArray[np.float64]):
         kept = [(rows, portion) for rows, portion in zip(sources, portions, strict=True) if len(rows) and portion > 0]
         self.sources = [rows for rows, _ in kept] or list(sources[:1])
         self.corpus, self.length = self.sources[0].corpus, self.sources[0].length
@@ -78,8 +89,8 @@ class MixedRows(Rows):
             kept = None if chance is None else Chance(chance.seed, chance.epochs[here], chance.samples[here])
             parts.append(source.take(own, kept))
         order = np.argsort(np.argsort(owner, kind="stable"), kind="stable")
-        columns = list(zip(*parts, strict=True))
-        return Packed(*(None if column[0] is None else np.concatenate(column)[order] for column in columns))
+        columns = [None if column[0] is None else np.concatenate(column)[order] for column in zip(*parts, strict=True)]
+        return Packed(*columns)  # type: ignore[arg-type]  # the first three are always there
 
     def origins(self, indices: ArrayLike) -> list[str]:
         owner = self._owner(np.atleast_1d(np.asarray(indices, np.int64)))
@@ -91,8 +102,7 @@ class MixedRows(Rows):
         counts = epochs * np.diff(self.bounds)
         owner = self._owner(permuted(seed, epochs, np.arange(rest), self.count)) if rest else np.zeros(0, np.int64)
         counts = counts + np.bincount(owner, minlength=len(self.sources))
-        found = zip(self.sources, counts.tolist(), strict=True)
-        return [_drawn(rows, count, count / max(1, samples)) for rows, count in found]
+        return [_drawn(rows, count) for rows, count in zip(self.sources, counts.tolist(), strict=True)]
 
     def _owner(self, rows: Numbers) -> Numbers:
         return np.asarray(np.searchsorted(self.bounds, rows, side="right") - 1)

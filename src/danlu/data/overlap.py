@@ -26,7 +26,8 @@ class Kept:
     @classmethod
     def of(cls, texts: Iterable[tuple[str, str]], size: int) -> "Kept":
         """texts: (where it stands, the text). One shorter than `size` words counts as a whole, line by line."""
-        runs, places, names = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], []
+        runs, places = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        names: list[str] = []
         for where, text in texts:
             words = words_of(text)
             if len(words) >= FEWEST:

@@ -4,14 +4,14 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from danlu.data.builtin import PREFIX, builtin_file
 from danlu.data.lines import opened
 from danlu.data.settings import DataSettings as DataSettings
-from danlu.data.settings import Format
+from danlu.data.settings import Format as Format
 from danlu.data.settings import Paths as Paths
 from danlu.errors import DanluError, nearest
 from danlu.files import TEMPORARY
@@ -101,7 +101,7 @@ def _behind(path: str, settings: DataSettings) -> list[Source]:
     place = _file(path, settings.cache_folder)
     if not _there(place, path).is_dir():
         return [Source(place, path, _format(place) if settings.format == "auto" else settings.format)]
-    files = [each for each in sorted(place.rglob("*")) if each.is_file() and not _hidden(each.relative_to(place))]
+    files = sorted(_inside(place))
     if settings.format != "auto":
         found = [Source(each, str(each), settings.format) for each in files]
     else:
@@ -117,8 +117,11 @@ def _format(path: Path) -> Format:
     return SUFFIXES.get(Path(name).suffix, "auto")
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _inside(place: Path) -> Iterator[Path]:
+    """The files of a folder and its folders; those with a dot in front are not looked into."""
+    for folder, inner, names in os.walk(place):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        yield from (Path(folder, name) for name in names if not name.startswith(".") and Path(folder, name).is_file())
 
 
 def _file(path: str, cache: Path) -> Path:

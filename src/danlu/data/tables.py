@@ -12,7 +12,8 @@ import pyarrow
 import pyarrow.parquet
 
 from danlu.data.ledger import Ledger
-from danlu.data.lines import Line, Stream, lines
+from danlu.data.lines import Line, Stream, lines, opened
+from danlu.data.sources import Source
 from danlu.errors import DanluError, nearest
 
 TEXT_COLUMNS = (
@@ -168,6 +169,16 @@ def _filled(template: str, fields: Sequence[str], record: Record) -> str | None:
 def known(name: str, sample: Sequence[Record], where: str | Path) -> str:
     """The same name, if the records have such a column. E1203 where they have not."""
     return _known_in(name, list(dict.fromkeys(each for record in sample for each in record.values)), where)
+
+
+def text_columns(source: Source, encoding: str) -> list[str]:
+    """The columns of a table that hold text, by its first rows. E1206 for a file that is no table."""
+    if source.format not in READERS:
+        raise DanluError("E1206", where=source.name, possible=list(READERS))
+    with opened(source.path) as (file, _):
+        sample = list(itertools.islice(READERS[source.format](file, source.name, encoding, Ledger()), SAMPLE))
+    names = list(dict.fromkeys(name for record in sample for name in record.values))
+    return [name for name in names if _is_text([record.values.get(name) for record in sample])]
 
 
 def _known_in(name: str, names: Sequence[str], where: str | Path) -> str:

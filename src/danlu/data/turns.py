@@ -12,6 +12,7 @@ import numpy as np
 
 from danlu.data.ahead import made_ahead
 from danlu.data.batch import Batch
+from danlu.data.mixing import Drawn, summed
 
 T = TypeVar("T")
 
@@ -25,6 +26,8 @@ class Batches(Protocol):
     def steps_per_epoch(self) -> int: ...
 
     def batch(self, step: int) -> Batch: ...
+
+    def drawn(self, batches: int) -> list[Drawn]: ...
 
 
 class Turns:
@@ -57,6 +60,13 @@ class Turns:
         own = round_ * self.counts[owner] + self.rank[place]
         return self.names[owner], int(own) * self.every + within
 
+    def drawn(self, batches: int) -> list[Drawn]:
+        """How much of each source the first batches hold, turn by turn."""
+        rounds, place = divmod(batches // self.every, len(self.order))
+        own = self.every * (rounds * self.counts + np.bincount(self.order[:place], minlength=len(self.counts)))
+        several = zip(self.names, own.tolist(), strict=True)
+        return [each._replace(turn=name) for name, count in several for each in self.loaders[name].drawn(count)]
+
     def batch(self, step: int) -> Batch:
         name, own = self.whose(step)
         batch = self.loaders[name].batch(own)
@@ -76,6 +86,12 @@ class Course:
     @property
     def steps_per_epoch(self) -> int:
         return self.loaders[-1].steps_per_epoch
+
+    def drawn(self, batches: int) -> list[Drawn]:
+        """How much of each source the first batches hold."""
+        ends = [*self.starts[1:], batches]
+        counts = [max(0, min(end, batches) - start) for start, end in zip(self.starts, ends, strict=True)]
+        return summed(loader.drawn(count) for loader, count in zip(self.loaders, counts, strict=True))
 
     def batch(self, step: int) -> Batch:
         number = bisect_right(self.starts, step) - 1

@@ -63,7 +63,7 @@ def inspect(call: Call) -> Answer:
     tokenizer = find_tokenizer(start.where) if start.where else make_tokenizer(ready.settings, start.family, call.voice)
     divided = divide(ready.settings.data, tokenizer, call.voice)
     chosen = chosen_for(ready.settings, start.family)
-    parts = loading(ready.settings, divided, tokenizer, start.family, chosen).parts
+    parts = loading(ready.settings, divided, tokenizer, start.family, chosen, start.languages).parts
     seen = [look(part.training, tokenizer, settings.rows, described(turn, call.voice)) for turn, part in parts.items()]
     for each in seen:
         if len(seen) > 1:

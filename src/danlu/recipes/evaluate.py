@@ -1,138 +1,196 @@
-"""`danlu evaluate START DATA`: a base model on a text, or on minimal pairs."""
+"""`danlu evaluate START DATA`: a language model on a text or on minimal pairs, a classifier on labelled rows; alone, or
+against another."""
 
-import gzip
-import json
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
-from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
-from danlu.data.ledger import Ledger
-from danlu.data.loader import Loader
-from danlu.data.reading import Reading
-from danlu.data.shards import prepare
-from danlu.data.sources import DataSettings, resolved, sources
+from danlu.checkpoint import Checkpoint
+from danlu.data.corruption import CorruptionSettings
+from danlu.data.sources import DataSettings, files_of, resolved
 from danlu.errors import DanluError
-from danlu.evaluate.intervals import Interval
-from danlu.evaluate.pairs import read_pairs, score_pairs
-from danlu.evaluate.score import TokenScore, score_batches, score_texts
-from danlu.generate.engine import Engine
+from danlu.evaluate.answers import BATCH
+from danlu.evaluate.intervals import Comparison
+from danlu.evaluate.judge import compared as compared_answers
+from danlu.evaluate.predictions import FILE, Prediction, read_predictions
+from danlu.models.classifier import Classifier, ClassifierConfig
 from danlu.recipes.call import Answer, Call, Common
-from danlu.recipes.objectives import choose
-from danlu.recipes.runs import Run, add_results, is_run
-from danlu.recipes.start import load_engine
+from danlu.recipes.judging import Judged, Judging, judge, keep, own_settings, rows_of, say_results, work_on
+from danlu.recipes.retrieving import Retrieval, RetrievalSettings, retrieve
+from danlu.recipes.runs import Run, add_comparisons, add_results, is_run
+from danlu.recipes.scoring import Scored, compared, score
+from danlu.recipes.start import find_device, load_engine
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
+from danlu.tasks.metrics import MEASURES, find_metrics
+from danlu.tasks.settings import TaskData
+from danlu.train.settings import Precision
+from danlu.voice import Voice
 
-PORTION = 16_384  # characters of a long document that are scored as one row
-FEW = 30  # documents; below, long ones are cut so that an interval can be taken over their parts
-MEASURES = {
-    "loss": ("loss (nats a token)", "损失（每词元 nat）"),
-    "perplexity": ("perplexity", "困惑度"),
-    "bits_per_byte": ("bits a byte", "每字节比特数"),
-    "masked_accuracy": ("accuracy at masks", "掩码处准确率"),
-    "pairs": ("minimal pairs", "最小对立对"),
+VERDICTS = {
+    "better": ("better", "更好"),
+    "worse": ("worse", "更差"),
+    "no difference shown": ("no difference shown", "未见差异"),
 }
 
 
 class Evaluate(Common):
-    """limit: at most so many documents, or pairs of each paradigm. The corruption is that of masked models."""
+    """A language model. limit: at most so many documents, or pairs of each paradigm. against: another model, on the
+    same text. The corruption is that of masked models."""
 
     data: DataSettings = DataSettings()
     corruption: CorruptionSettings = CorruptionSettings()
     batch: int = Field(16, ge=1)
     limit: int | None = Field(None, ge=1)
+    retrieval: Retrieval = None
+    against: str | None = None
+
+
+class EvaluateAnswers(Common):
+    """A classifier. limit: at most so many rows. metrics: beside the task's own. slices: columns of the file to make
+    tables by. against: another model, on the same rows."""
+
+    data: TaskData = TaskData()
+    metrics: tuple[str, ...] = ()
+    slices: tuple[str, ...] = ()
+    batch: int = Field(BATCH, ge=1)
+    precision: Precision = "auto"
+    limit: int | None = Field(None, ge=1)
+    against: str | None = None
 
 
 def evaluate(call: Call) -> Answer:
     """The verb. Results of a run are written into its evaluation.json, report and card."""
-    settings = call.build(Evaluate)
     start, path = call.take("START", "DATA", optional=1)
     assert start
+    if isinstance(Checkpoint.peek(start)[1], ClassifierConfig):
+        return _answers(start, path, call)
+    settings = call.build(Evaluate)
     paths = (path,) if path else settings.data.paths
-    if not paths:
+    if not (paths or settings.data.parallel):
         raise DanluError("E1005", word="DATA", possible=["START", "DATA"])
     data = resolved(settings.data.model_copy(update={"paths": tuple(paths)}))
-    found = sources(data.paths, data)
+    files_of(data)
+    retrieval = settings.retrieval or (RetrievalSettings() if data.parallel else None)
     if call.dry_run:
         return call.rehearse(settings.model_copy(update={"data": data}))
-    engine = load_engine(start, settings.device)
+
+    def scored(word: str) -> Scored:
+        engine = load_engine(word, settings.device)
+        if retrieval:
+            return retrieve(engine, data, retrieval, settings.limit, call.voice)
+        return score(engine, data, settings.corruption, settings.batch, settings.limit, settings.seed, call.voice)
+
+    name = ", ".join(Path(path).name for path in paths or data.parallel.values())
+    found = scored(start)
+    rows = [{"name": each, "data": name, "unit": found.unit, **interval.plain()}
+            for each, interval in found.measured.items()]  # fmt: skip
+    say_results(rows, call.voice)
+    comparisons = {}
+    if settings.against:
+        comparisons = compared(scored(settings.against), found)
+    return _written(start, name, rows, found.more, comparisons, settings.against, call.voice)
+
+
+def _answers(start: str, path: str | None, call: Call) -> Answer:
+    """A classifier: on a file, or, where there is none, its own predictions held against another run's."""
+    settings = call.build(EvaluateAnswers)
+    paths = (path,) if path else settings.data.paths
+    if not paths and settings.against:
+        return _finished(start, settings.against, settings.metrics, settings.seed, call.voice)
+    if not paths:
+        raise DanluError("E1005", word="DATA", possible=["START", "DATA"])
+    if call.dry_run:
+        return call.rehearse(settings)
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update={"paths": tuple(paths)})})
     name = ", ".join(Path(path).name for path in paths)
-    pairs = [source.path for source in found if holds_pairs(source.path)]
-    more: Data = {}
-    if pairs:
-        score = score_pairs(engine, [pair for place in pairs for pair in read_pairs(place, settings.limit)], call.voice)
-        measured = {"pairs": score.mean}
-        more = {"pairs": {part: score.plain()[part] for part in ("groups", "paradigms")}}
-    elif engine.kind != "causal":
-        measured = masked(engine, settings, data, call)
-    else:
-        measured = causal(engine, settings, data, call)
-    for measure, interval in measured.items():
-        sure = interval.low <= interval.high  # a single row has no interval
-        between = f"  [{interval.low:.4f}, {interval.high:.4f}]" if sure else ""
-        call.voice.fact(call.voice.pick(*MEASURES[measure]), f"{interval.value:.4f}{between}")
-    rows = [{"name": measure, "data": name, **interval.plain()} for measure, interval in measured.items()]
-    return Answer(run_of(start), {row["name"]: row for row in rows}, write_down(start, rows, more, call))
+    judged = _judged(start, settings, name, call.voice)
+    say_results(judged.results, call.voice)
+    comparisons: Mapping[str, Comparison] = {}
+    if settings.against:
+        other = _judged(settings.against, settings, name, call.voice, judged.task)
+        metrics = find_metrics([row["name"] for row in judged.results], judged.task)
+        comparisons = compared_answers(metrics, other.predictions, judged.predictions, settings.seed)
+    if is_finished(start):
+        keep(Path(start), judged)
+    return _written(start, name, judged.results, {}, comparisons, settings.against, call.voice)
 
 
-def causal(engine: Engine, settings: Evaluate, data: DataSettings, call: Call) -> dict[str, Interval]:
-    score = score_texts(engine, list(islice(documents(data, call), settings.limit)))
-    return {"loss": score.loss(), "perplexity": score.perplexity(), "bits_per_byte": score.bits_per_byte()}
+def _judged(start: str, settings: EvaluateAnswers, name: str, voice: Voice, task: str | None = None) -> Judged:
+    place = Path(start)
+    own = own_settings(place) if is_run(place) else {"data": {}, "train": {}}
+    checkpoint = Checkpoint.load(start, device=find_device(settings.device))
+    work = work_on(checkpoint, task, settings.data.length or own["data"].get("length"))
+    rows, columns, ledger = rows_of(work, settings.data, settings.slices, settings.limit, own["data"].get("columns"))
+    if ledger.dropped:
+        listed = ", ".join(f"{reason} {count}" for reason, count in ledger.dropped.most_common())
+        voice.say(f"rows that cannot be used: {listed}", f"无法使用的行：{listed}")
+    precision = settings.precision if settings.precision != "auto" else own["train"].get("precision", "auto")
+    how = Judging(settings.metrics, settings.slices, settings.batch, precision, settings.seed)
+    assert isinstance(checkpoint.model, Classifier)
+    return judge(checkpoint.model, work, rows, name, voice, how, columns)
 
 
-def masked(engine: Engine, settings: Evaluate, data: DataSettings, call: Call) -> dict[str, Interval]:
-    words = Words.of(engine.tokenizer, engine.checkpoint.family.start)
-    corpus = prepare(data, engine.tokenizer, call.voice)
-    length = data.length or min(engine.model.config.length or 512, 512)
-    noise = settings.corruption
-    if noise.kind == "auto":
-        noise = noise.model_copy(update=choose({}, "auto", engine.checkpoint.family).corruption)
-    rows = pack(corpus, length, noise, words)
-    loader = Loader(rows, corruption(noise, words), settings.batch, settings.seed, shuffle=False)
-    steps = loader.steps_per_epoch if settings.limit is None else min(loader.steps_per_epoch, settings.limit)
-    score: TokenScore = score_batches(engine.model, (loader.batch(step) for step in range(steps)))
-    return {"loss": score.loss(), "perplexity": score.perplexity(), "masked_accuracy": score.accuracy()}
+def _finished(start: str, against: str, metrics: Sequence[str], seed: int, voice: Voice) -> Answer:
+    """Two finished runs by the predictions they left on the same split. E1822, E1824."""
+    ours, theirs = _kept(start), _kept(against)
+    tasks = [str(Run(Path(word)).config.get("task")) for word in (start, against)]
+    if tasks[0] != tasks[1]:
+        raise DanluError("E1822", where=against, found=tasks[1], task=tasks[0])
+    rows = [row for row in Run(Path(start)).results if row.get("data") in ("test", "validation")]
+    names = list(dict.fromkeys([*(row["name"] for row in rows), *metrics]))
+    found = compared_answers(find_metrics(names, tasks[0]), theirs, ours, seed)
+    return _written(start, "test", [], {}, found, against, voice)
 
 
-def documents(data: DataSettings, call: Call) -> Iterator[str]:
-    """Whole documents; where there are few, parts of about 16,000 characters."""
-    rows = list(Reading(data, Ledger(), call.voice).rows(sources(data.paths, data)))
-    few = sum(row.begins for row in rows) < FEW
-    parts: list[str] = []
-    size = 0
-    for row in rows:
-        if parts and (row.begins or (few and size >= PORTION)):
-            yield "".join(parts)
-            parts, size = [], 0
-        parts.append(row.text)
-        size += len(row.text)
-    if parts:
-        yield "".join(parts)
+def _kept(word: str) -> list[Prediction]:
+    return read_predictions(Path(word) / FILE)
 
 
-def holds_pairs(path: Path) -> bool:
-    """Whether a file's first line is a minimal pair."""
-    if not path.name.removesuffix(".gz").endswith((".jsonl", ".json")):
-        return False
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf8") as file:
-            row = json.loads(file.readline())
-    except (OSError, ValueError, EOFError, RecursionError):
-        return False
-    return isinstance(row, dict) and {"sentence_good", "sentence_bad"} <= row.keys()
+def say_comparison(found: Mapping[str, Comparison], against: str, voice: Voice) -> None:
+    voice.fact(voice.pick("against", "对比"), against)
+    for name, each in found.items():
+        measure, gap = MEASURES[name], each.difference
+        between = f"  [{_signed(name, gap.low)}, {_signed(name, gap.high)}]" if gap.known else ""
+        words = f"{_signed(name, gap.value)}{between}  {voice.pick(*VERDICTS[each.verdict])}"
+        voice.fact(f"  {voice.pick(measure.en, measure.zh)}", words)
 
 
-def run_of(start: str) -> Path | None:
-    return Path(start) if is_run(Path(start)) else None
+def _signed(name: str, value: float) -> str:
+    return ("+" if value > 0 else "") + MEASURES[name].write(value)
 
 
-def write_down(start: str, rows: list[Data], more: Data, call: Call) -> tuple[Path, ...]:
-    """Into the run, where START is one."""
-    run = run_of(start)
-    if run is None or Run(run).state != "finished":
-        return ()
-    return add_results(run, rows, more), write_report(run, call.voice.language), write_card(run, call.voice.language)
+def _written(
+    start: str,
+    data: str,
+    rows: list[Data],
+    more: Data,
+    found: Mapping[str, Comparison],
+    against: str | None,
+    voice: Voice,
+) -> Answer:
+    """Say what is left to say, and write it into the run where START is one."""
+    metrics: dict[str, Any] = {row["name"]: row for row in rows}
+    if against:
+        say_comparison(found, against, voice)
+        metrics["against"] = {name: plain_comparison(each) for name, each in found.items()}
+    if not is_finished(start):
+        return Answer(Path(start) if is_run(Path(start)) else None, metrics)
+    run = Path(start)
+    add_results(run, rows, more)
+    if against:
+        add_comparisons(run, [{"name": name, "data": data, "against": against} | plain_comparison(each)
+                              for name, each in found.items()])  # fmt: skip
+    language = voice.language
+    return Answer(run, metrics, (run / "evaluation.json", write_report(run, language), write_card(run, language)))
+
+
+def plain_comparison(found: Comparison) -> Data:
+    return found.difference.plain() | {"verdict": found.verdict, "chance": found.chance}
+
+
+def is_finished(word: str) -> bool:
+    return is_run(Path(word)) and Run(Path(word)).state == "finished"

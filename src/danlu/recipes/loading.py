@@ -14,7 +14,6 @@ from danlu.models.families import Family
 from danlu.recipes.objectives import Chosen
 from danlu.recipes.stages import Pretrain
 from danlu.text.tokenizer import Tokenizer
-from danlu.train.evaluation import Stream
 from danlu.train.pace import total_steps
 
 TRANSLATED = "translation"
@@ -34,18 +33,22 @@ class Part:
 class Loading:
     """training: batches in the order of the run. held_out: each held-out row once. parts: by turn."""
 
-    training: Stream
+    training: Loader | Course | Turns
     held_out: Batches | None
     parts: Mapping[str, Part]
 
 
-def loading(settings: Pretrain, division: Division, tokenizer: Tokenizer, family: Family, chosen: Chosen) -> Loading:
+def loading(
+    settings: Pretrain, division: Division, tokenizer: Tokenizer, family: Family, chosen: Chosen,
+    languages: tuple[str, ...] = (),
+) -> Loading:  # fmt: skip
     """What is trained on, and what is measured on: rows of `length` tokens, corrupted as the settings say.
 
+    languages: those the model tells apart.
     E1226 where rows that should come first are not shorter than those that follow.
     """
-    words = Words.of(tokenizer, family.start)
-    streams: dict[str, Stream] = {}
+    words = Words.of(tokenizer, family.start, languages)
+    streams: dict[str, Loader | Course] = {}
     parts: dict[str, Part] = {}
     translated = any(turn.corruption.get("kind") == TRANSLATED for turn in chosen.turns.values())
     for name, turn in chosen.turns.items():
@@ -88,7 +91,7 @@ class _Maker:
         batch = growth.full if growth else self.settings.train.batch
         return Loader(rows, corruption(self.noise, self.words), batch, self.settings.seed, shuffle, growth)
 
-    def course(self, corpus: Corpus) -> Stream:
+    def course(self, corpus: Corpus) -> Loader | Course:
         """Batches that grow and rows that become longer, as far as the settings say so."""
         train, last = self.settings.train, self.loader(corpus)
         steps = total_steps(train, last)

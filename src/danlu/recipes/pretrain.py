@@ -1,16 +1,16 @@
 """`danlu pretrain`: from text to a model, or further; and on where a run was interrupted."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from danlu.checkpoint import Checkpoint
 from danlu.data.corpus import Corpus
-from danlu.data.division import divide
+from danlu.data.division import Division, divide
+from danlu.data.mixing import Drawn
+from danlu.data.sources import all_files, fingerprints, sources
 from danlu.data.texts import texts
-from danlu.data.sources import fingerprints, sources
-from danlu.errors import DanluError
 from danlu.evaluate.score import TokenScore, score_batches
 from danlu.files import replace_json
 from danlu.generate.engine import Engine
@@ -18,8 +18,9 @@ from danlu.models.build import build as build_model
 from danlu.models.families import Family
 from danlu.recipes.call import Answer, Call, Stopped
 from danlu.recipes.defaults import say
-from danlu.recipes.loading import Part, loading
+from danlu.recipes.loading import Loading, Part, loading
 from danlu.recipes.objectives import Chosen, choose, marker_tokens
+from danlu.recipes.performing import perform
 from danlu.recipes.plan import Plan, plan
 from danlu.recipes.runs import Run, add_results
 from danlu.recipes.samples import Sampler, beginnings, watched
@@ -30,6 +31,7 @@ from danlu.report.run import write_report
 from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer
 from danlu.text.training import train_tokenizer
+from danlu.train.distributed import World
 from danlu.train.evaluation import HeldOut
 from danlu.train.objectives import TokenObjective
 from danlu.train.progress import Progress
@@ -41,69 +43,78 @@ CHECKED = 200  # batches that an evaluation while training looks at, at most
 
 def pretrain(call: Call) -> Answer:
     """The verb."""
-    ready = plan(call)
-    if call.dry_run:
-        return call.rehearse(ready.settings)
-    run, voice = ready.run, call.voice
-    if run.state == "finished":
-        voice.say(
-            f"{run} is finished; nothing to do. Try: danlu chat {run}",
-            f"{run} 已完成，无需再做。可试：danlu chat {run}",
-        )
-        return Answer(run.path, run.metrics, run.files())
+    further = "next:  danlu chat {run}", "下一步：  danlu chat {run}"
+    return perform(call, "pretrain", plan, introduce, carry_out, further)
+
+
+def introduce(ready: Plan, voice: Voice) -> None:
+    """What was inferred."""
     say(voice, ready.start.name, ready.start.config, ready.text, ready.settings.model_dump())
-    fresh = run.state == "empty"
-    if fresh:
-        run.write_config(ready.settings.model_copy(update={"output": str(run), "lang": None}))
-    try:
-        carry_out(ready, voice)
-    except KeyboardInterrupt:
-        raise Stopped(f"danlu pretrain {run}") from None
-    except DanluError:
-        if fresh:
-            run.abandon()
-        raise
-    voice.say(
-        f"done: {run}  (report: {run.path / 'report.html'})\nnext:  danlu chat {run}",
-        f"完成：{run}（报告：{run.path / 'report.html'}）\n下一步：  danlu chat {run}",
-    )
-    return Answer(run.path, run.metrics, run.files())
 
 
-def carry_out(ready: Plan, voice: Voice) -> Run:
+def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
     """Do, or finish, a planned run. Stopped (a KeyboardInterrupt) where it was asked to leave in between."""
+    world = world or World()
     settings, run = ready.settings, ready.run
     device = find_device(settings.device)
-    checkpoint = begin(ready, voice)
+    checkpoint, division = world.first(lambda: prepared(ready, voice))
     tokenizer = checkpoint.tokenizer
     assert tokenizer is not None
-    division = divide(settings.data, tokenizer, voice)
-    replace_json(run.path / "ledger.json", division.ledger.to_json())
+    world.led(lambda: replace_json(run.path / "ledger.json", division.ledger.to_json()))
     chosen = chosen_for(settings, ready.start.family)
-    loaded = loading(settings, division, tokenizer, ready.start.family, chosen)
+    loaded = loading(settings, division, tokenizer, ready.start.family, chosen, ready.start.languages)
     objective = TokenObjective(settings.loss, chosen.weights, chosen.losses)
     held = division.validation or division.training
     prompts = list(settings.samples.prompts) or beginnings(
         held, tokenizer, ready.start.family.kind, settings.samples.count
     )
+    prompts = prompts if world.leads else []
     sampler = Sampler(Engine(checkpoint), prompts, settings.samples, run.path / "samples.json")
     held_out = loaded.held_out
-    evaluate = (
-        watched(HeldOut(objective, held_out, CHECKED), sampler, lambda: trainer.progress.step) if held_out else None
-    )
+    evaluate = None
+    if held_out:
+        measured = HeldOut(objective, held_out, CHECKED, world)
+        evaluate = watched(measured, sampler, lambda: trainer.progress.step)
     trainer = Trainer(
         checkpoint.model, objective, loaded.training, settings.train, run.path,
-        voice=voice, seed=settings.seed, evaluate=evaluate, device=device,
+        voice=voice, seed=settings.seed, evaluate=evaluate, device=device, world=world,
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
         raise Stopped(f"danlu pretrain {run}")
+    world.led(lambda: finish(ready, voice, progress, checkpoint, division, loaded, "tokens" in chosen.losses.values()))
+    return run
+
+
+def prepared(ready: Plan, voice: Voice) -> tuple[Checkpoint, Division]:
+    """The model before its first step, and the tokenised text."""
+    checkpoint = begin(ready, voice)
+    assert checkpoint.tokenizer is not None
+    return checkpoint, divide(ready.settings.data, checkpoint.tokenizer, voice)
+
+
+def finish(
+    ready: Plan, voice: Voice, progress: Progress, checkpoint: Checkpoint, division: Division, loaded: Loading,
+    tokens: bool,
+) -> None:  # fmt: skip
+    """Write the model, what was measured on it, the report and the card. tokens: its text can be scored."""
+    settings, run = ready.settings, ready.run
+    seen = portions_seen(loaded.training.drawn(progress.step * settings.train.accumulate))
+    replace_json(run.path / "ledger.json", division.ledger.to_json() | {"sources": seen})
     replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
-    if "tokens" in chosen.losses.values():
+    if tokens:
         measure(run, checkpoint, loaded.parts)
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
-    return run
+
+
+def portions_seen(several: Sequence[Drawn]) -> list[Data]:
+    """Rows for ledger.json: how much of each source was trained on, and how often."""
+    total = sum(each.tokens for each in several)
+    return [
+        {name: value for name, value in each._asdict().items() if value != ""} | {"share": each.tokens / max(1, total)}
+        for each in several
+    ]
 
 
 def begin(ready: Plan, voice: Voice) -> Checkpoint:
@@ -134,7 +145,7 @@ def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path 
 def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:
     """What the model comes from: its start, the hashes of its data, and how long it was trained on them."""
     settings = ready.settings
-    found = sources((*settings.data.paths, *settings.data.validation), settings.data)
+    found = [*all_files(settings.data), *sources(settings.data.validation, settings.data)]
     story = {"verb": "pretrain", "start": ready.start.name, "data": dict(fingerprints(found))}
     counts = {"steps": progress.step, "tokens": progress.tokens, "best_step": progress.best_step, "seed": settings.seed}
     return story | counts | ({"before": before.lineage} if ready.start.where else {})

@@ -1,5 +1,6 @@
 """What a START word means: a fresh model, a checkpoint, a run, or a settings file."""
 
+import inspect
 import math
 import os
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.generate.engine import Engine
 from danlu.models.build import ModelConfig
+from danlu.models.classifier import Classifier
 from danlu.models.families import Family, fresh, split_name
+from danlu.models.language import LanguageModelConfig
 from danlu.recipes.runs import MODEL, is_run
 from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer
@@ -32,9 +35,25 @@ class Start:
     config: ModelConfig
     where: str | None = None
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those that the model tells apart."""
+        return languages_of(self.config)
+
     def with_vocabulary(self, vocabulary: int, changes: Data) -> ModelConfig:
         """The config a fresh model gets once its tokenizer is known."""
         return fresh(f"{self.family.name}-{self.size}", vocabulary, **changes)[1]
+
+
+def languages_of(config: ModelConfig) -> tuple[str, ...]:
+    """Those that a model has embeddings for."""
+    return config.embedding.languages if isinstance(config, LanguageModelConfig) else ()
+
+
+def tells_languages(word: str) -> bool:
+    """Whether a START is a fresh model of a family that has embeddings for languages."""
+    named = None if os.path.exists(word) else split_name(word)
+    return named is not None and "languages" in inspect.signature(named[0].make).parameters
 
 
 def find_start(word: str, size: str | None, changes: Data, text_bytes: int, vocabulary: Any = "auto") -> Start:
@@ -74,8 +93,12 @@ def find_tokenizer(word: str) -> Tokenizer:
 
 
 def load_engine(word: str, device: str = "auto", dtype: str | None = None) -> Engine:
-    """A model ready to be used. E1012 for a device, E1102 for a dtype that is none; errors of `Checkpoint.load`."""
+    """A model ready to write. E1012 for a device, E1102 for a dtype that is none, E1910 for a model that answers
+    instead; errors of `Checkpoint.load`."""
     if dtype is not None and dtype not in DTYPES:
         raise DanluError("E1102", name="dtype", found=dtype, possible=list(DTYPES))
     place = find_device(device)
-    return Engine(Checkpoint.load(word, device=place, dtype=DTYPES[dtype] if dtype else None))
+    checkpoint = Checkpoint.load(word, device=place, dtype=DTYPES[dtype] if dtype else None)
+    if isinstance(checkpoint.model, Classifier):
+        raise DanluError("E1910", where=word, found=list(checkpoint.model.config.heads))
+    return Engine(checkpoint)

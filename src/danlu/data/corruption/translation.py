@@ -70,10 +70,12 @@ class TranslationRows(Rows):
 def sides_apart(corpus: Corpus, separator: int) -> Corpus:
     """The same texts with each side a document of its own: what XLM's other objective reads beside translations.
 
-    Named sources know their sides, and are taken apart where they are packed.
+    Named sources know their sides, and are taken apart where they are packed; if some hold no translations, only those
+    are left.
     """
     if corpus.parts or corpus.is_parallel:
-        return corpus
+        others = [part for part in corpus.parts if not part.is_parallel]
+        return Corpus.joined(others, corpus.sampling) if others else corpus
     pieces = corpus.pieces
     owner = np.repeat(np.arange(len(pieces)), pieces.lengths)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(pieces.lengths) - pieces.lengths, pieces.lengths)

@@ -28,13 +28,25 @@ MEASURES: Mapping[str, Measure] = {
     "bits_per_byte": Measure("bits_per_byte", "bits a byte", "每字节比特数", larger_is_better=False, dear=True),
     "masked_accuracy": Measure("masked_accuracy", "accuracy at masks", "掩码处准确率", "{:.2%}", dear=True),
     "pairs": Measure("pairs", "minimal pairs", "最小对立对", "{:.2%}", dear=True),
+    "retrieval": Measure("retrieval", "translations found", "译文检索准确率", "{:.2%}", dear=True),
+    "retrieval_forth": Measure("retrieval_forth", "  from the first language", "  由第一种语言检索", "{:.2%}", dear=True),
+    "retrieval_back": Measure("retrieval_back", "  from the second language", "  由第二种语言检索", "{:.2%}", dear=True),
 }
 
 
-def find_metrics(names: Iterable[str], possible: Iterable[str], task: str) -> tuple[Metric, ...]:
+# What answers to each task can be held to, beside what it is held to anyway.
+SUITED: Mapping[str, tuple[Metric, ...]] = {
+    "classify": (*LABEL_METRICS, *CHANCE_METRICS), "multilabel": (*LABEL_METRICS[:3], CHANCE_METRICS[0]),
+    "regress": NUMBER_METRICS, "tag": (*TAG_METRICS, CHANCE_METRICS[0]),
+    "span": (*ANSWER_METRICS, *WRITING_METRICS, CHANCE_METRICS[0]), "choose": (*LABEL_METRICS, *CHANCE_METRICS),
+    "retrieve": RANK_METRICS,
+}  # fmt: skip
+
+
+def find_metrics(names: Iterable[str], task: str) -> tuple[Metric, ...]:
     """Metrics by their names. E1820 for one that a task has no use for."""
-    known = list(possible)
+    suited = {metric.name: metric for metric in SUITED.get(task, (*WRITING_METRICS, *ANSWER_METRICS, *CHANCE_METRICS))}
     for name in names:
-        if name not in known:
-            raise DanluError("E1820", found=name, possible=known, nearest=nearest(name, known), task=task)
-    return tuple(METRICS[name] for name in names)
+        if name not in suited:
+            raise DanluError("E1820", found=name, possible=list(suited), nearest=nearest(name, suited), task=task)
+    return tuple(suited[name] for name in names)
