@@ -95,7 +95,14 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.mark.parametrize("make", [structured, damaged, nested], ids=lambda make: make.__name__)
-def test_settings_files(make: Callable[[random.Random, dict], bytes], base: dict, full: bool, tmp_path: Path) -> None:
+def test_settings_files(
+    make: Callable[[random.Random, dict], bytes],
+    base: dict,
+    full: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # "~" is among the values, and a home may be large
     path = tmp_path / "x.yaml"
     codes: set[str] = set()
     for seed in range((MANY if full else FEW) // (1 if make is not nested else 4)):
