@@ -58,9 +58,19 @@ def settings_of_run(run: Run, kind: type[C], call: Call) -> C:
     """The settings of a run that was interrupted. E1621 where the call would change them."""
     settings = build(kind, run.config, where=run.path / CONFIG)
     said = {name: value for name, value in call.settings.items() if name not in ("lang", "output")}
-    if said and build(kind, settings.model_dump(mode="json"), said) != settings:
+    told = build(kind, settings.model_dump(mode="json"), said) if said else settings
+    if lasting(told) != lasting(settings):
         raise DanluError("E1621", where=run.path, verb=verb_of(settings), found=said)
-    return settings
+    return told
+
+
+def lasting(settings: C) -> C:
+    """Settings without what may change when a run goes on: where, and in how many processes."""
+    train: Any = getattr(settings, "train", None)
+    changed = {"output": None, "lang": None, "device": "auto"}
+    if train is not None:
+        changed["train"] = train.model_copy(update={"processes": None, "sharded": False})
+    return settings.model_copy(update=changed)
 
 
 def interrupted_twin(run: Run, settings: Common, named: bool) -> Run:
@@ -85,8 +95,7 @@ def _other_settings(run: Run, settings: Common) -> list[str]:
         theirs = build(type(settings), run.config)
     except DanluError:
         return [CONFIG]
-    passing = ("output", "lang")
-    return [name for name, value in settings if name not in passing and value != getattr(theirs, name)]
+    return [name for name, value in lasting(settings) if value != getattr(lasting(theirs), name)]
 
 
 def verb_of(settings: Common) -> str:

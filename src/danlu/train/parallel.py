@@ -5,6 +5,7 @@ added, not averaged, so that they are those of one process whatever the number, 
 """
 
 import copy
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -79,10 +80,12 @@ class Replicas(Single):
         """Wrap the model: only now is it known whether DDP has to look for parameters without a gradient."""
         several = unused or len(self.objective.weights) > 1
         device_ids = [self.device] if self.device.type == "cuda" else None
-        self.wrapped = nn.parallel.DistributedDataParallel(
-            self.losses, device_ids=device_ids, broadcast_buffers=False, find_unused_parameters=several,
-            gradient_as_bucket_view=True,
-        )  # fmt: skip
+        with warnings.catch_warnings():  # the name of one option changes with torch's version
+            warnings.simplefilter("ignore", FutureWarning)
+            self.wrapped = nn.parallel.DistributedDataParallel(
+                self.losses, device_ids=device_ids, broadcast_buffers=False, find_unused_parameters=several,
+                gradient_as_bucket_view=True,
+            )  # fmt: skip
         self.wrapped.register_comm_hook(None, _added)
         self.losses = self.wrapped
 
