@@ -183,7 +183,7 @@ def test_a_config_that_is_not_the_weights(change: dict[str, object], code: str, 
 
 
 def test_more_than_the_memory_is_refused_before_loading(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("danlu.checkpoint.folder.os.sysconf", lambda name: 100)
+    monkeypatch.setattr("danlu.checkpoint.limits.os.sysconf", lambda name: 100)
     with pytest.raises(DanluError, match="E1430"):
         Checkpoint.load(saved)
 

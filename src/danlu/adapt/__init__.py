@@ -1,5 +1,6 @@
 """What trains of a model, and what is added to it: every change has `apply(model, seed)`."""
 
+from danlu.adapt.change import Adapt as Adapt
 from danlu.adapt.change import Change as Change
 from danlu.adapt.change import load_tensors as load_tensors
 from danlu.adapt.change import names as names

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from danlu.adapt.changes import (
@@ -29,13 +29,21 @@ Change = Annotated[
     Full | Head | Top | BitFit | Lora | Dora | Ia3 | BottleneckAdapter | PrefixTuning | PromptTuning,
     Field(discriminator="kind"),
 ]
-_CHANGE: TypeAdapter[Part | Addition] = TypeAdapter(Change)
+
+
+def _short(data: Any) -> Any:
+    """`lora` for {kind: lora}; settings without a kind are LoRA's."""
+    if isinstance(data, str):
+        return {"kind": data}
+    return {"kind": "lora"} | data if isinstance(data, dict) else data
+
+
+Adapt = Annotated[Change, BeforeValidator(_short)]  # as people write it
+_CHANGE: TypeAdapter[Part | Addition] = TypeAdapter(Adapt)
 
 
 def read_change(data: Any, where: object = None) -> Part | Addition:
     """The change that plain data describes, or a kind's name alone. E2009 where it describes none."""
-    if isinstance(data, str):
-        data = {"kind": data}
     try:
         return _CHANGE.validate_python(data)
     except ValidationError as error:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from danlu.adapt import NAME, Addition, load_tensors, own_tensors, peft, read_change, reading
+from danlu.adapt.quantized import QuantizedLinear
 from danlu.checkpoint.headers import read_header, write_tensors
 from danlu.checkpoint.places import ADAPTER, ADAPTER_CONFIG, INSTALLABLE, find_model
 from danlu.checkpoint.plain import read_table
@@ -62,16 +63,17 @@ class Below:
     def check(self, model: nn.Module, where: Path) -> None:
         """E2005 where the model is another one."""
         found = towers_of(model)
-        if self.fingerprint and found != self.fingerprint:
+        if self.fingerprint and found and found != self.fingerprint:
             raise DanluError("E2005", where=where, found=f"{self.name}: {found}", possible=self.fingerprint)
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A change that a model carries, and what it stands on."""
+    """A change that a model carries, what it stands on, and the name it goes by there."""
 
     change: Addition
     below: Below
+    name: str = NAME
 
     def plain(self, folder: Path) -> dict[str, Any]:
         """As danlu.json in a folder has it."""
@@ -83,8 +85,13 @@ class Adapted:
 
 
 def towers_of(model: nn.Module) -> str:
-    """The fingerprint of a model's towers, heads left out: before anything is added to it."""
-    return fingerprint({name: each for name, each in model.named_parameters() if name.startswith(TOWERS)})
+    """The fingerprint of a model's towers, without heads and adapters; empty where weights are kept as codes."""
+    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        return ""
+    own = {
+        name: each for name, each in model.named_parameters() if name.startswith(TOWERS) and ".adapters." not in name
+    }
+    return fingerprint({name.replace(".base.", "."): each for name, each in own.items()})
 
 
 def write_adapter(
@@ -95,12 +102,12 @@ def write_adapter(
     reason: str | None = "no published class computes the model below"
     if table is not None:
         try:
-            files, reason = peft.write(model, adapted.change, table, adapted.below.published, task), None
+            files, reason = peft.write(model, adapted.change, table, adapted.below.published, task, adapted.name), None
         except DanluError as error:
             if error.code != "E2013":
                 raise
             reason = error.render("en").partition("\n")[0]
-    tensors = files.tensors if files else own_tensors(model, adapted.change)
+    tensors = files.tensors if files else own_tensors(model, adapted.change, adapted.name)
     write_file(folder / ADAPTER, lambda file: write_tensors(file, tensors))
     if files:
         replace_json(folder / ADAPTER_CONFIG, files.config)

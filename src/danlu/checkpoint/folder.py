@@ -1,8 +1,7 @@
 """A model folder, both ways: what transformers reads as it stands, and Danlu's own record beside it."""
 
 import importlib.metadata
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,13 @@ from danlu.checkpoint.adapters import (
     write_adapter,
 )
 from danlu.checkpoint.golden import Replay, replay, write_golden
+from danlu.checkpoint.limits import check_depth, check_memory, check_shapes, check_size
 from danlu.checkpoint.places import CONFIG, Place, find_model, is_adapter
 from danlu.checkpoint.plain import read_table
-from danlu.checkpoint.weights import SHARD, Weights, open_weights, write_weights
+from danlu.checkpoint.weights import SHARD, open_weights, write_weights
 from danlu.errors import DanluError
 from danlu.files import file_hash, new_folder, replace_json
 from danlu.models.build import Model, ModelConfig, build, parameters, read_config
-from danlu.models.classifier import ClassifierConfig
 from danlu.models.dual import DualConfig, default_processor
 from danlu.models.families import FAMILIES, Family, family_of
 from danlu.models.families.heads import read_model, write_model
@@ -48,11 +47,6 @@ OTHER_HEADS = Table(
     {part: part for part in PARTS[:3]} | {"heads": "—"}, optional=("heads.",),
     spare=tuple(rf"{part}\..*" for part in PARTS[2:]),
 )  # fmt: skip
-MOST = {
-    "depth": 1_024, "width": 65_536, "vocabulary": 2_000_000, "length": 2**30, "original": 2**30, "windows": 2**30,
-    "max_distance": 2**30,
-}  # fmt: skip
-MOST_ELSE = 2**22
 IDS = {"bos_token_id": "start", "eos_token_id": "end", "pad_token_id": "pad"}
 
 
@@ -104,11 +98,11 @@ class Checkpoint:
         config = become(stored) if become else stored
         weights = open_weights(place.folder, place.root)
         table = _table(family, config, place.folder, stored)
-        _check_depth(config, weights, place.folder)
+        check_depth(config, weights, place.folder)
         with torch.device("meta"):
             model = build(config, "meta")
-        _check_shapes(model, weights, table, place.folder)
-        _check_memory(config, weights, dtype, where)
+        check_shapes(model, weights, table, place.folder)
+        check_memory(config, weights, dtype, where)
         loaded = load(model, weights, table, device=device, dtype=dtype, seed=seed, where=place.folder)
         record = _read_record(place.folder)
         lineage = record.get("lineage") or {"from": place.name}
@@ -128,8 +122,8 @@ class Checkpoint:
         return replace(self, adapted=Adapted(change, below))
 
     def attached(self, name: str, folder: str | Path) -> "Checkpoint":
-        """The adapter of a folder put on this model, under a name, and at work. E2005 where it is another model's, E2014
-        where there is none, E2011 where the name is taken."""
+        """The adapter of a folder put on this model, under a name, and at work. E2005 where it is another model's,
+        E2014 where there is none, E2011 where the name is taken."""
         place = find_model(folder)
         if not is_adapter(place.folder):
             raise DanluError("E2014", where=place.folder)
@@ -307,7 +301,7 @@ def _read_config(folder: Path) -> tuple[Family, ModelConfig]:
         if named and named.reader is family.reader:  # GPT-3 is written as GPT-2, and still is GPT-3
             family = named
         config = read_model(family, hf, folder / CONFIG, record)
-    _check_size(config, folder)
+    check_size(config, folder)
     return family, config
 
 
@@ -328,35 +322,6 @@ def _read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _check_size(config: ModelConfig, folder: Path) -> None:
-    """Whole numbers within what can be computed with. E1408."""
-    for name, found in _numbers("", config.model_dump()):
-        most = MOST.get(name, MOST_ELSE)
-        if abs(found) > most:
-            raise DanluError("E1408", where=folder / CONFIG, name=name, found=found, possible=f"≤ {most}")
-
-
-def _numbers(name: str, value: Any) -> Iterator[tuple[str, int]]:
-    if isinstance(value, dict):
-        for inner, each in value.items():
-            yield from _numbers(inner, each)
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _numbers(name, each)
-    elif isinstance(value, int):
-        yield name, value
-
-
-def _check_depth(config: ModelConfig, weights: Weights, folder: Path) -> None:
-    """A layer without a tensor is none: what the file cannot fill is not built. E1408."""
-    base = config.base if isinstance(config, ClassifierConfig) else config
-    for name in ("transformer", "encoder", "decoder"):
-        stack = getattr(base, name, None)
-        if stack and stack.depth > len(weights):
-            possible = f"{len(weights)} tensors"
-            raise DanluError("E1408", where=folder / CONFIG, name="depth", found=stack.depth, possible=possible)
-
-
 def _table(family: Family, config: ModelConfig, folder: Path, stored: ModelConfig) -> Table:
     """The names in a folder; where it shall become another model than the `stored` one, those of what both have."""
     own = read_table(folder / CONFIG).get("model_type") in (OWN,)
@@ -365,24 +330,6 @@ def _table(family: Family, config: ModelConfig, folder: Path, stored: ModelConfi
     if not own:
         return table_of(family, config, start=True, outputs=False)
     return OTHER_HEADS
-
-
-def _check_shapes(model: Model, weights: Weights, table: Table, folder: Path) -> None:
-    """Sizes by the headers alone, before a byte is set aside. E1404."""
-    short = {name.removeprefix(table.prefix): entry for name, entry in weights.entries.items()}
-    for ours, theirs, stored in table.locate(dict.fromkeys(tied_names(model).values())):
-        entry = weights.entries.get(theirs) or short.get(theirs.removeprefix(table.prefix))
-        wanted = model.get_parameter(ours)
-        if entry and entry.count != wanted.numel() * stored.parts:
-            raise DanluError("E1404", where=folder, name=theirs, found=entry.shape, possible=tuple(wanted.shape))
-
-
-def _check_memory(config: ModelConfig, weights: Weights, dtype: torch.dtype | None, where: object) -> None:
-    largest = max((entry.dtype.itemsize for entry in weights.entries.values()), default=4)
-    needed = parameters(config) * (dtype.itemsize if dtype else largest)
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > there:
-        raise DanluError("E1430", where=where, needed=f"{needed / 1e9:.1f} GB", found=f"{there / 1e9:.1f} GB")
 
 
 def _read_tokenizer(folder: Path) -> Tokenizer | None:

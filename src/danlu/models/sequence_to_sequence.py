@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from danlu.models.language import Tower, longest
 from danlu.nn.cache import Cache
@@ -50,8 +51,8 @@ class SequenceToSequence(nn.Module):
     def encode(
         self, source: Tensor, source_valid: Tensor | None = None, source_documents: Tensor | None = None
     ) -> Tensor:
-        """What the decoder reads: (B, S, D)."""
-        memory: Tensor = self.encoder(source, source_valid, documents=source_documents)
+        """What the decoder reads: (B, S, D), and the states of a prompt before it."""
+        memory: Tensor = self.encoder(source, source_valid, documents=source_documents, whole=True)
         return memory
 
     def hidden(
@@ -69,6 +70,8 @@ class SequenceToSequence(nn.Module):
             if source is None:
                 raise ValueError("give source or memory")
             memory = self.encode(source, source_valid, source_documents)
+        if source_valid is not None:
+            source_valid = pad(source_valid, (memory.shape[1] - source_valid.shape[1], 0), value=1)
         hidden: Tensor = self.decoder(
             target, target_valid, documents=target_documents, cache=cache, memory=memory, memory_valid=source_valid,
             memory_documents=source_documents,
