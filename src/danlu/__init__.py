@@ -13,7 +13,6 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from danlu.generate.engine import Engine
     from danlu.recipes.call import Answer
     from danlu.recipes.runs import Run
 
@@ -28,10 +27,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 Where = str | PathLike[str]
 
 
-def pretrain(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = False, **settings: Any) -> "Run":
+def pretrain(start: Where, data: Where | Sequence[Where] = (), /, *, quiet: bool = False, **settings: Any) -> "Run":
     """Train a model from nothing (`gpt-mini`), or a folder, run or hub name further; the finished run.
 
-    settings: groups as mappings, `train={"steps": 500}, data={"length": 128}`, or dotted names,
+    data: paths; several sources are named in `data={"sources": {"en": "en.txt", ...}}` instead. settings: groups as mappings, `train={"steps": 500}, data={"length": 128}`, or dotted names,
     `**{"train.steps": 500}`; `output=` is the run's folder. Errors are DanluError, all together before anything loads.
     """
     words = [data] if isinstance(data, (str, PathLike)) else list(data)
@@ -39,7 +38,7 @@ def pretrain(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = Fa
 
 
 def finetune(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = False, **settings: Any) -> "Run":
-    """Teach a model a task from rows with answers; the finished run. The task is inferred from the columns, or `task=`."""
+    """Teach a model a task from rows with answers; the finished run. Without `task=`, the columns say which."""
     words = [data] if isinstance(data, (str, PathLike)) else list(data)
     return _run(call("finetune", start, *words, quiet=quiet, **settings))
 
@@ -49,14 +48,15 @@ def resume(run: Where, *, quiet: bool = False) -> "Run":
     return _run(call("pretrain", run, quiet=quiet))
 
 
-def load(where: Where, device: str = "auto", dtype: str | None = None) -> "Engine":
-    """A run, a model folder, an installed model or a hub name, ready to generate, fill, score and embed.
+def load(where: Where, device: str = "auto", dtype: str | None = None) -> Any:
+    """A run, a model folder, an installed model or a hub name, put to use: an `Engine`, which generates, fills, scores
+    and embeds, or of a fine-tuned model an `Answerer`, which classifies, tags, finds, chooses and embeds.
 
     dtype: float32, bfloat16 or float16; as stored where not given.
     """
-    from danlu.recipes.start import load_engine
+    from danlu.recipes.using import put_to_use
 
-    return load_engine(fspath(where), device, dtype)
+    return put_to_use(fspath(where), device, dtype)
 
 
 def call(verb: str, /, *words: Where, quiet: bool = False, **settings: Any) -> "Answer":
