@@ -99,7 +99,7 @@ def test_what_kind_of_answer_is_kept(problem: str, tmp_path: Path) -> None:
     assert isinstance(back.config, ClassifierConfig)
     assert back.config.heads["answer"].problem == problem
     (tmp_path / "model/danlu.json").unlink()  # as a folder of someone else's
-    assert list(Checkpoint.load(tmp_path / "model").config.heads.values())[0].problem == problem  # type: ignore[union-attr]
+    assert [head.problem for head in Checkpoint.load(tmp_path / "model").config.heads.values()] == [problem]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", sorted(name for name in FAMILIES if FAMILIES[name].kind != "dual"))

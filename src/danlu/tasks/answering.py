@@ -32,12 +32,12 @@ class Work:
     def collate(self, examples: Sequence[Example], asked: bool = True) -> Batch:
         """asked: with targets."""
         width = max(example.length for example in examples)
-        if not asked:
-            return collate(examples, self.framing.pad, {})
+        return collate(examples, self.framing.pad, {self.head: self.targets(examples, width)} if asked else {})
+
+    def targets(self, examples: Sequence[Example], width: int) -> Tensor:
+        """What the head should give, for examples of at most `width` tokens."""
         targets = self.task.targets(examples, width)
-        if self.task.problem == "number":
-            targets = (targets - self.shift) / self.scale
-        return collate(examples, self.framing.pad, {self.head: targets})
+        return (targets - self.shift) / self.scale if self.task.problem == "number" else targets
 
     def loader(
         self, examples: Sequence[Example], rows: int, seed: int = 0, *, tokens: int | None = None,

@@ -15,7 +15,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class TaskData(Settings):
     """`paths`: files, or folders; files named train, dev and test are taken for what they say. `validation`, `test`:
     files kept apart; where there are none, the shares `held_out` and `tested` of the rows (auto: a tenth each, at most
-    2,000 rows; no test of fewer than 500 rows). `columns`: our name of a column (text, text_b, label ...) -> the file's.
+    2,000 rows; no test of fewer than 500 rows). `columns`: our name of a column (text, label ...) -> the file's.
     `broken`: the share of rows that may be unusable. `duplicates`: rows whose text is among those to measure by are
     trained on all the same, or dropped. `length`: tokens in a row at most; the model's context, and at most 512, where
     it is not given. `tokens`: in a batch at most, padding included; then batches of long rows have fewer.

@@ -46,11 +46,12 @@ class Example:
 
 class Reply(NamedTuple):
     """What a model answers to a row. value: of the kind the rows have. chance: how likely the model holds it to be,
-    where it can tell. scores: of each label."""
+    where it can tell. scores: of each label. cut: tokens of the row that found no room."""
 
     value: Any
     chance: float = float("nan")
     scores: Mapping[str, float] = {}
+    cut: int = 0
 
 
 Labels = tuple[str, ...]
