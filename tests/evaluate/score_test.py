@@ -115,3 +115,15 @@ def test_bf16_is_near(engine_of: EngineOf) -> None:
     exact, rough = (score_texts(engine_of("gpt2", 128), TEXTS, bf16=bf16).loss().value for bf16 in (False, True))
     assert rough == pytest.approx(exact, rel=0.05)
     assert rough != exact
+
+
+def test_blocks_of_one_text_have_a_spread_and_the_same_value(engine_of: EngineOf) -> None:
+    engine = engine_of("gpt2", 32)
+    text = "the quick brown fox jumps over a lazy dog. " * 6
+    whole, parts = score_texts(engine, [text]), score_texts(engine, [text], block=20)
+    assert len(whole.losses) == 1
+    assert len(parts.losses) == -(-whole.targets[0] // 20)
+    assert sum(parts.losses) == pytest.approx(whole.losses[0], rel=1e-6)
+    assert (sum(parts.targets), sum(parts.sizes)) == (whole.targets[0], len(text.encode()))
+    assert not whole.loss().known
+    assert parts.loss().low < parts.loss().value == pytest.approx(whole.loss().value)

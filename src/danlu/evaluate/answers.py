@@ -30,15 +30,9 @@ def predict(
     model: Classifier, work: Work, rows: Sequence[Row], voice: Voice, *, batch: int = BATCH,
     precision: Precision = "auto", columns: Sequence[Mapping[str, str]] = (),
 ) -> Iterator[Prediction]:  # fmt: skip
-    """An answer for each row, in order. columns: what else of each row is to be kept, for tables.
-
-    E1809 where there is no row, E1823 where the model knows none of the right answers.
-    """
+    """An answer for each row, in order. columns: what else of each row to keep, for tables. E1809 without rows."""
     if not rows:
         raise DanluError("E1809")
-    if not any(_knows(work, row) for row in rows):
-        named = sorted({name for row in rows[:20] for name in names_of(work.task.reference(row))})
-        raise DanluError("E1823", where=rows[0].file, found=named, possible=work.labels)
     portion = len(rows) if work.task.form == "vector" else PORTION  # vectors are compared with all others
     with voice.progress("evaluation", "评测", len(rows)) as bar:
         for start in range(0, len(rows), portion):
@@ -63,9 +57,19 @@ def scores(
     model: Classifier, work: Work, rows: Sequence[Row], voice: Voice, *, batch: int = BATCH,
     precision: Precision = "auto",
 ) -> dict[str, float]:  # fmt: skip
-    """The task's metrics on rows, without intervals: what is looked at while training."""
-    found = cases(list(predict(model, work, rows, voice.silenced(), batch=batch, precision=precision)))
-    return {name: METRICS[name](found.predictions, found.references) for name in work.task.metrics}
+    """The loss a target and the task's metrics, without intervals: what is looked at while training."""
+    found = list(predict(model, work, rows, voice.silenced(), batch=batch, precision=precision))
+    known = [each for each in found if each.loss is not None]
+    given = cases(found)
+    loss = sum(each.loss or 0.0 for each in known) / max(1, sum(each.targets for each in known))
+    return {"loss": loss} | {name: METRICS[name](given.predictions, given.references) for name in work.task.metrics}
+
+
+def check_labels(work: Work, rows: Sequence[Row]) -> None:
+    """E1823 where the model knows none of the right answers."""
+    if rows and not any(knows(work, row) for row in rows):
+        named = sorted({name for row in rows[:20] for name in names_of(work.task.reference(row))})
+        raise DanluError("E1823", where=rows[0].file, found=named, possible=work.labels)
 
 
 def text_of(row: Row) -> str:
@@ -91,7 +95,7 @@ def ranks(vectors: Sequence[Tensor], rows: Sequence[Row]) -> list[Reply]:
     return found
 
 
-def _knows(work: Work, row: Row) -> bool:
+def knows(work: Work, row: Row) -> bool:
     """Whether the right answer is among what the head can say."""
     task = work.task
     return not work.labels or task.problem == "number" or set(names_of(task.reference(row))) <= set(work.labels)
@@ -116,7 +120,7 @@ def _costs(
     """The loss of each row, and its targets. A row may be several examples (windows of a long text)."""
     sums: list[float | None] = [None] * len(rows)
     counts = [0] * len(rows)
-    known = [_knows(work, row) for row in rows]
+    known = [knows(work, row) for row in rows]
     sizes: dict[str, Callable[[Example], int]] = {
         "token": lambda each: each.length, "span": lambda each: each.length, "choice": lambda each: len(each.options),
     }  # fmt: skip

@@ -55,13 +55,14 @@ class Comparison:
 
 
 def interval(
-    measured: Measured, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0, method: Method = "bca"
-) -> Interval:
+    measured: Measured, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0, method: Method = "bca",
+    share: bool = True,
+) -> Interval:  # fmt: skip
     """The value of a metric with its interval.
 
     `percentile` takes the drawn values as they are, `bca` corrects for bias and for a spread that changes with the
     value (Efron 1987, equation 2.3), where leaving out each row is cheap. Where every row is right, or wrong, there is
-    nothing to draw from: the exact bound of a share (Clopper and Pearson 1934). One row, or none, has no spread: the
+    nothing to draw from: the exact bound of a `share` (Clopper and Pearson 1934). One row, or none, has no spread: the
     interval is not a number at both ends.
     """
     count = measured.count
@@ -69,7 +70,7 @@ def interval(
     if count < 2 or not np.isfinite(value):
         return Interval(value, float("nan"), float("nan"), count, level)
     drawn = _drawn(measured, draws, seed)
-    if value in (0.0, 1.0) and (drawn == value).all():
+    if share and value in (0.0, 1.0) and (drawn == value).all():
         reach = ((1 - level) / 2) ** (1 / count)
         return Interval(value, reach if value else 0.0, 1.0 if value else 1 - reach, count, level)
     ends = np.array([(1 - level) / 2, (1 + level) / 2])

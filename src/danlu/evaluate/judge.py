@@ -30,7 +30,7 @@ def wanted(task: str, metrics: Sequence[str], predictions: Sequence[Prediction])
 def measured(metrics: Iterable[Metric], predictions: Sequence[Prediction], seed: int = 0) -> list[Plain]:
     """A row of evaluation.json for each metric: name, value, low, high, count, level."""
     given = cases(predictions)
-    return [{"name": metric.name} | interval(metric.of(given), seed=seed).plain() for metric in metrics]
+    return [{"name": each.name} | interval(each.of(given), seed=seed, share=each.is_share).plain() for each in metrics]
 
 
 def compared(
@@ -90,7 +90,9 @@ def _groups(
     for name in order:
         some = [each for each, group in zip(predictions, groups, strict=True) if group == name]
         if some:
-            found.append({"group": name} | interval(metric.of(cases(some)), draws=1000, seed=seed).plain())
+            found.append(
+                {"group": name} | interval(metric.of(cases(some)), draws=1000, seed=seed, share=metric.is_share).plain()
+            )
     return found
 
 

@@ -7,7 +7,7 @@ A causal model is asked for the log-probability of the whole sentence, a masked 
 import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairScore:
-    """Accuracy of each paradigm, of each group of paradigms, and their mean, every paradigm counting the same."""
+    """Accuracy of each paradigm, of each group of paradigms, and their mean, every paradigm counting the same.
+
+    wins: of each pair of a paradigm, 1, 0, or 1/2 for a tie.
+    """
 
     mean: Interval
     paradigms: Mapping[str, Interval]
     groups: Mapping[str, Interval]
+    wins: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         def each(parts: Mapping[str, Interval]) -> dict[str, Any]:
@@ -80,6 +84,7 @@ def score_pairs(engine: Engine, pairs: Sequence[Pair], voice: Voice, bf16: bool 
             for group, names in sorted(groups.items())
             if group
         },
+        wins=wins,
     )
 
 

@@ -70,30 +70,40 @@ def score_batches(model: Model, batches: Iterable[Batch], bf16: bool = False) ->
 
 
 def score_texts(
-    engine: Engine, texts: Sequence[str], window: int | None = None, stride: int | None = None, bf16: bool = False
-) -> TokenScore:
+    engine: Engine, texts: Sequence[str], window: int | None = None, stride: int | None = None, bf16: bool = False,
+    block: int | None = None,
+) -> TokenScore:  # fmt: skip
     """Whole texts, one row a text, for a causal model: its first token follows the start (or end) token.
 
     `window`: tokens seen at once, the model's length at most; `stride`: tokens asked for in one window, half of it
-    where not given. E1802 for a model that is not causal.
+    where not given. `block`: a row for so many tokens in sequence rather than for a text, each with the same context as
+    ever: of few long texts nothing else has a spread. E1802 for a model that is not causal.
     """
     if engine.kind != "causal":
         raise DanluError("E1802")
     width = min(window or WINDOW, engine.model.config.length or WINDOW)
     score, first = TokenScore(), engine.first
-    rows = engine.tokenizer.encode_many(list(texts))
+    encoded = engine.tokenizer.encode_with_offsets(texts)
+    rows = [ids for ids, _ in encoded]
     questions = [list(_windows(row, first, width, min(stride or width // 2, width - len(first)))) for row in rows]
     answers = iter(ask(engine.model, [each for some in questions for each in some], bf16))
-    for text, row, some in zip(texts, rows, questions, strict=True):
+    for text, (_, offsets), some in zip(texts, encoded, questions, strict=True):
         parts = [next(answers) for _ in some]
-        unasked = 0 if first or not row else len(engine.tokenizer.decode(row[:1]).encode())
-        asked = sum(len(part.right) for part in parts)
-        score.add(
-            -sum(part.total for part in parts),
-            asked,
-            sum(int(part.right.sum()) for part in parts),
-            len(text.encode()) - unasked,
-        )
+        if not parts:
+            continue
+        likely = torch.cat([part.log_probability for part in parts]).double()
+        right = torch.cat([part.right for part in parts])
+        begins = [start for start, _ in offsets][len(offsets) - len(right) :]  # the first token may not be asked for
+        begins[0] = 0 if len(offsets) == len(right) else begins[0]
+        size = block or len(right)
+        for at in range(0, len(right), size):
+            end = begins[at + size] if at + size < len(right) else len(text)
+            score.add(
+                -float(likely[at : at + size].sum()),
+                len(right[at : at + size]),
+                int(right[at : at + size].sum()),
+                len(text[begins[at] : end].encode()),
+            )
     return score
 
 

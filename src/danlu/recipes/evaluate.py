@@ -3,9 +3,9 @@ against another."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from danlu.checkpoint import Checkpoint
 from danlu.data.corruption import CorruptionSettings
@@ -30,6 +30,13 @@ from danlu.tasks.settings import TaskData
 from danlu.train.settings import Precision
 from danlu.voice import Voice
 
+
+def _split(value: Any) -> Any:
+    """`metrics=mcc,micro_f1` means both."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 VERDICTS = {
     "better": ("better", "更好"),
     "worse": ("worse", "更差"),
@@ -54,8 +61,8 @@ class EvaluateAnswers(Common):
     tables by. against: another model, on the same rows."""
 
     data: TaskData = TaskData()
-    metrics: tuple[str, ...] = ()
-    slices: tuple[str, ...] = ()
+    metrics: Names = ()
+    slices: Names = ()
     batch: int = Field(BATCH, ge=1)
     precision: Precision = "auto"
     limit: int | None = Field(None, ge=1)

@@ -68,6 +68,11 @@ class Run:
             found["validation_loss"] = min(losses)
         return found | {row["name"]: row["value"] for row in read_results(self.path)}
 
+    @property
+    def results(self) -> list[Data]:
+        """What was measured: rows of evaluation.json."""
+        return read_results(self.path)
+
     def write_config(self, settings: Common) -> None:
         """config.yaml, of a settings class that names its verb: `danlu <verb> <folder>/config.yaml` repeats the run."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -109,6 +114,15 @@ def add_results(folder: Path, rows: list[Data], more: Data | None = None) -> Pat
         folder / "evaluation.json", merge(_mapping(folder / "evaluation.json"), more or {}, {"results": kept + rows})
     )
     return folder / "evaluation.json"
+
+
+def add_comparisons(folder: Path, rows: list[Data]) -> None:
+    """Put comparisons with another run into evaluation.json; a newer one replaces the older."""
+    found = _mapping(folder / "evaluation.json")
+    same = {(row["name"], row["data"], row["against"]) for row in rows}
+    older = found.get("comparisons") or []
+    kept = [row for row in older if (row.get("name"), row.get("data"), row.get("against")) not in same]
+    replace_json(folder / "evaluation.json", found | {"comparisons": kept + rows})
 
 
 def note_proof(folder: Path, name: str, said: str) -> None:

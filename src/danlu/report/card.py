@@ -6,7 +6,7 @@ from typing import Any
 
 from danlu.errors import Language
 from danlu.files import replace_file
-from danlu.report.quality import MEASURES, interval_text, measured_rows, value_text
+from danlu.report.quality import count_text, data_name, interval_text, measure_name, measured_rows, value_text
 from danlu.report.record import Record, is_number, read_record
 from danlu.report.rows import bucket_counts
 from danlu.report.run import repeat
@@ -68,7 +68,7 @@ def _front_matter(record: Record) -> str:
     results: dict[str, list[Data]] = {}
     for row in measured_rows(record):
         name = str(row["name"])
-        words = MEASURES[name][0] if name in MEASURES else name
+        words = measure_name(name, Voice("en"))
         results.setdefault(str(row.get("data", "")), []).append({"type": name, "value": row["value"], "name": words})
     if results:
         data["model-index"] = [{"name": record.name, "results": [
@@ -89,11 +89,11 @@ def _about(record: Record, voice: Voice) -> str:
 def _quality(record: Record, voice: Voice) -> str:
     rows = [
         (
-            voice.pick(*MEASURES[row["name"]][:2]) if row["name"] in MEASURES else _text(row["name"]),
+            _text(measure_name(str(row["name"]), voice)),
             value_text(row),
             interval_text(row),
-            row.get("count", ""),
-            _text(row.get("data", "")),
+            count_text(row, voice),
+            _text(data_name(str(row.get("data", "")), voice)),
         )
         for row in measured_rows(record)
     ]
@@ -103,7 +103,7 @@ def _quality(record: Record, voice: Voice) -> str:
             ("measure", "指标"),
             ("value", "数值"),
             ("95 % interval", "95% 区间"),
-            ("of", "样本数"),
+            ("measured on", "评测样本"),
             ("data", "数据"),
         )
     ]

@@ -1,19 +1,21 @@
 """What evaluation.json says about a model, in words, numbers and bars."""
 
+import math
+
 from danlu.report.html import Section, element, fold, join, panel, table
 from danlu.report.plots import Bar, bars
 from danlu.report.record import Record, Row, is_number
+from danlu.tasks.metrics import MEASURES
 from danlu.voice import Voice
 
-# What evaluation.json may hold: name, words, form of the value.
-MEASURES = {
-    "loss": ("loss (nats a token)", "损失（每词元 nat）", "{:.4f}"),
-    "perplexity": ("perplexity", "困惑度", "{:.2f}"),
-    "bits_per_byte": ("bits a byte", "每字节比特数", "{:.4f}"),
-    "accuracy": ("accuracy", "准确率", "{:.2%}"),
-    "masked_accuracy": ("accuracy at masks", "掩码处准确率", "{:.2%}"),
-    "pairs": ("minimal pairs", "最小对立对", "{:.2%}"),
+# What is counted: rows of results say which.
+UNITS = {
+    "rows": ("rows", "行"),
+    "documents": ("documents", "篇文档"),
+    "blocks": ("blocks of text", "个文本块"),
+    "pairs": ("pairs", "对"),
 }
+PARTS = {"held out": ("held out", "留出部分"), "validation": ("validation", "验证集"), "test": ("test", "测试集")}
 
 
 def quality_section(record: Record, voice: Voice) -> Section | None:
@@ -22,15 +24,21 @@ def quality_section(record: Record, voice: Voice) -> Section | None:
         return None
     head = [
         voice.pick(*words)
-        for words in (("measure", "指标"), ("value", "数值"), ("interval", "区间"), ("of", "样本数"), ("data", "数据"))
+        for words in (
+            ("measure", "指标"),
+            ("value", "数值"),
+            ("interval", "区间"),
+            ("measured on", "评测样本"),
+            ("data", "数据"),
+        )
     ]
     rows = [
         [
             measure_name(str(row["name"]), voice),
             value_text(row),
             interval_text(row),
-            _count(row),
-            str(row.get("data", "")),
+            count_text(row, voice),
+            data_name(str(row.get("data", "")), voice),
         ]
         for row in results
     ]
@@ -54,7 +62,10 @@ def quality_section(record: Record, voice: Voice) -> Section | None:
             else None
         )
         parts.append(panel(title, bars(groups, high=100) if groups else None, every))
-    note = voice.pick("Intervals: 95 %, bootstrap over rows.", "区间：95%，对样本行自助抽样。")
+    note = voice.pick(
+        "Intervals: 95 %, bootstrap over what was measured on. One row alone has no spread, so no interval.",
+        "区间：95%，对评测样本自助抽样。只有一个样本时没有离散程度，因而没有区间。",
+    )
     return Section("quality", voice.pick("Measured quality", "质量评测"), join(parts), note)
 
 
@@ -65,25 +76,35 @@ def measured_rows(record: Record) -> list[Row]:
 
 
 def measure_name(name: str, voice: Voice) -> str:
-    return voice.pick(*MEASURES[name][:2]) if name in MEASURES else name.replace("_", " ")
+    return voice.pick(MEASURES[name].en, MEASURES[name].zh) if name in MEASURES else name.replace("_", " ")
 
 
-def _form(row: Row) -> str:
-    return MEASURES[row["name"]][2] if row.get("name") in MEASURES else "{:.4g}"
+def write(name: str, value: float) -> str:
+    return MEASURES[name].write(value) if name in MEASURES else f"{value:.4g}"
 
 
 def value_text(row: Row) -> str:
-    return _form(row).format(row["value"])
+    return write(str(row["name"]), row["value"])
 
 
 def interval_text(row: Row) -> str:
-    if not (is_number(row.get("low")) and is_number(row.get("high"))):
+    low, high = row.get("low"), row.get("high")
+    if not (is_number(low) and is_number(high) and math.isfinite(low) and math.isfinite(high)):
         return ""
-    return f"{_form(row).format(row['low'])} – {_form(row).format(row['high'])}"
+    return f"{write(str(row.get('name')), low)} – {write(str(row.get('name')), high)}"
 
 
-def _count(row: Row) -> str:
-    return f"{row['count']:,}" if is_number(row.get("count")) else ""
+def count_text(row: Row, voice: Voice) -> str:
+    """How many of what: 1,821 rows."""
+    if not is_number(row.get("count")):
+        return ""
+    unit = UNITS.get(str(row.get("unit")))
+    return f"{row['count']:,}" + (f" {voice.pick(*unit)}" if unit else "")
+
+
+def data_name(name: str, voice: Voice) -> str:
+    """The parts of a run's own data in words; a file by its name."""
+    return voice.pick(*PARTS[name]) if name in PARTS else name
 
 
 def _bar(name: str, row: Row) -> Bar:

@@ -1,10 +1,13 @@
 """The report of a run: report.html, from whatever the run folder holds."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from danlu.data.builtin import BUILTIN, PREFIX
 from danlu.errors import Language
 from danlu.files import replace_file
+from danlu.report.answers import answers_section, comparisons_section
 from danlu.report.course import curves_section, events_section, timings_section
 from danlu.report.html import Section, element, fold, page, panel
 from danlu.report.quality import quality_section
@@ -47,9 +50,15 @@ def lead(record: Record, voice: Voice) -> str:
     start = record.config.get("start") or record.danlu.get("family")
     taught = record.section("corruption").get("kind")
     paths = record.section("data").get("paths")
-    names = [Path(str(path)).name for path in (paths if isinstance(paths, list) else [paths] if paths else [])]
+    names = [known_as(str(path)) for path in (paths if isinstance(paths, list) else [paths] if paths else [])]
     words = [str(start) if start else "", voice.pick(*CORRUPTIONS[taught]) if taught in CORRUPTIONS else ""]
     return " · ".join(word for word in [*words, ", ".join(names[:4])] if word)
+
+
+def known_as(path: str) -> str:
+    """A file's name; built-in text by the word it was asked for."""
+    found = re.fullmatch(r"(\w+)-[0-9a-f]{8}\.jsonl", Path(path).name)
+    return f"{PREFIX}{found[1]}" if found and found[1] in BUILTIN else Path(path).name
 
 
 def repeat(record: Record) -> str:
@@ -72,6 +81,6 @@ def settings_section(record: Record, voice: Voice) -> Section | None:
 
 
 SECTIONS: Sequence[Callable[[Record, Voice], Section | None]] = (
-    summary_section, curves_section, quality_section, samples_section, ledger_section, events_section, timings_section,
-    settings_section,
+    summary_section, curves_section, quality_section, comparisons_section, answers_section, samples_section,
+    ledger_section, events_section, timings_section, settings_section,
 )  # fmt: skip

@@ -6,13 +6,14 @@ from itertools import pairwise
 from statistics import median
 
 from danlu.report.html import Child, Section, tiles
-from danlu.report.quality import interval_text, measure_name, measured_rows, value_text
+from danlu.report.quality import data_name, interval_text, measure_name, measured_rows, value_text
 from danlu.report.record import Record, is_number, perplexity
 from danlu.report.scale import short
+from danlu.tasks.metrics import MEASURES
 from danlu.voice import Voice, clock
 
 Tile = tuple[str, Child, Child]  # what, value, small print
-DEAR = ("bits_per_byte", "masked_accuracy", "accuracy", "pairs")  # measures that deserve a tile
+TILES_MEASURED = 3  # at most, of measures that deserve a tile
 
 
 def summary_section(record: Record, voice: Voice) -> Section | None:
@@ -37,9 +38,13 @@ def _training(record: Record, voice: Voice) -> Iterator[Tile]:
 
 
 def _measured(record: Record, voice: Voice) -> Iterator[Tile]:
-    for row in measured_rows(record):
-        if row.get("name") in DEAR:
-            yield measure_name(row["name"], voice), value_text(row), interval_text(row)
+    """The measures that matter most, each where it counts: on the test part, if there is one."""
+    rows = [row for row in measured_rows(record) if row["name"] in MEASURES and MEASURES[row["name"]].dear]
+    parts = [str(row.get("data", "")) for row in rows]
+    wanted = "test" if "test" in parts else parts[0] if parts else ""
+    for row in [row for row in rows if str(row.get("data", "")) == wanted][:TILES_MEASURED]:
+        small = " · ".join(each for each in (interval_text(row), data_name(wanted, voice)) if each)
+        yield measure_name(row["name"], voice), value_text(row), small
 
 
 def _steps(record: Record, voice: Voice) -> Iterator[Tile]:

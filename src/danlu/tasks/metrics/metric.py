@@ -27,6 +27,11 @@ class Measure:
     larger_is_better: bool = True
     dear: bool = False
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it lies between nothing and all."""
+        return self.form.endswith("%}")
+
     def write(self, value: float) -> str:
         return self.form.format(value)
 
