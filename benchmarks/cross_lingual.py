@@ -1,6 +1,6 @@
 """Do translations side by side bring languages together?
 
-`python -m benchmarks.cross_lingual [--steps 1500] [--family xlm-mini]`. One model learns masked language modelling on the
+`python -m benchmarks.cross_lingual [--steps 600] [--family xlm-mini]`. One model learns to fill masks on the
 captions of multi30k in English, German and French, each caption by itself (theirs); another one reads, in every second
 step, captions beside their translations as well (MLM + TLM; Lample, Conneau 2019, table 5). Same text, same steps, same
 batches, same vocabulary. Both are then asked for the translation of each of 1,000 sentences of Tatoeba from German and
@@ -58,7 +58,7 @@ def found(run: Any, against: Any, language: str, centred: bool) -> dict[str, Any
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--family", default="xlm-mini")
     parser.add_argument("--length", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
