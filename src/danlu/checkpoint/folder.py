@@ -41,7 +41,7 @@ RECORD, GENERATION, PICTURES = "danlu.json", "generation_config.json", "preproce
 FORMAT = 1
 OWN = "danlu"  # the model_type of a folder that no published class can read
 PARTS = ("tower", "encoder", "decoder", "head", "pairs", "heads", "text", "image", "similarity", "text_projection",
-         "image_projection")  # fmt: skip
+         "image_projection", "detector", "generator")  # fmt: skip
 OWN_TABLE = Table({part: part for part in PARTS})
 OTHER_HEADS = Table(
     {part: part for part in PARTS[:3]} | {"heads": "—"}, optional=("heads.",),

@@ -46,7 +46,7 @@ def write_golden(folder: Path, model: Model, vocabulary: int, tokenizer: Tokeniz
         edge = model.config.size
         inputs["images"] = torch.rand(ROWS, model.config.channels, edge, edge, generator=draw)
     logits = _logits(model, inputs)
-    count = logits.shape[-1] if isinstance(model, Classifier | DualEncoder) else vocabulary
+    count = logits.shape[-1] if isinstance(model, Classifier | DualEncoder) else min(vocabulary, logits.shape[-1])
     entries = torch.arange(0, count, -(-count // ENTRIES))
     logits = logits[..., entries]
     dtype = next(model.parameters()).dtype

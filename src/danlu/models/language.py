@@ -9,9 +9,10 @@ from torch.nn.functional import pad
 from danlu.nn.attention import Attention
 from danlu.nn.cache import Cache
 from danlu.nn.embedding import TokenEmbedding, TokenEmbeddingConfig
-from danlu.nn.heads import HeadConfig, LanguageHead, PairHead
+from danlu.nn.heads import DetectorHead, HeadConfig, LanguageHead, NoHead, PairHead
 from danlu.nn.initialize import InitialConfig
 from danlu.nn.marks import Marks, Read
+from danlu.nn.mlp import ActivationName
 from danlu.nn.transformer import Transformer, TransformerConfig
 from danlu.settings import Settings
 
@@ -23,6 +24,8 @@ class LanguageModelConfig(Settings):
     head: HeadConfig = HeadConfig()
     initial: InitialConfig = InitialConfig()
     pairs: bool = False  # a second head, for questions about two texts
+    detector: ActivationName | None = None  # in the vocabulary's place, a head that says which tokens were replaced
+    generator: "LanguageModelConfig | None" = None  # what replaces them while the detector is trained (ELECTRA)
 
     @property
     def vocabulary(self) -> int:
@@ -108,8 +111,13 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.tower = Tower(config.embedding, config.transformer)
-        self.head = LanguageHead(config.transformer.width, self.tower.embedding, config.head)
-        self.pairs = PairHead(config.transformer.width) if config.pairs else None
+        width = config.transformer.width
+        self.head = NoHead() if config.detector else LanguageHead(width, self.tower.embedding, config.head)
+        self.pairs = PairHead(width) if config.pairs else None
+        self.detector = DetectorHead(width, config.detector) if config.detector else None
+        self.generator = LanguageModel(config.generator) if config.generator else None
+        if self.generator is not None:
+            self._share(self.generator)
 
     def hidden(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
@@ -127,9 +135,18 @@ class LanguageModel(nn.Module):
         return hidden
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None, **inputs: Any) -> Tensor:
-        """Takes what `hidden` takes."""
-        logits: Tensor = self.head(self.hidden(tokens, valid, **inputs))
+        """Takes what `hidden` takes. Of a detector: (B, T, 1), above 0 where a token seems replaced."""
+        logits: Tensor = (self.detector or self.head)(self.hidden(tokens, valid, **inputs))
         return logits
+
+    def _share(self, generator: "LanguageModel") -> None:
+        """The tables of tokens, positions and segments are those of both (Clark et al. 2020, 3.1)."""
+        mine, theirs = self.tower.embedding, generator.tower.embedding
+        for table in ("tokens", "positions", "segments"):
+            if (own := getattr(mine, table)) is not None:
+                getattr(theirs, table).weight = own.weight
+        if generator.config.head.tied:
+            generator.head.output.weight = mine.tokens.weight
 
     def new_cache(self, capacity: int = 0) -> Cache:
         return Cache(self.config.transformer.depth, capacity)

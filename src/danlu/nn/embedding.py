@@ -13,6 +13,7 @@ from danlu.settings import Settings
 class TokenEmbeddingConfig(Settings):
     vocabulary: int = Field(gt=0, le=2**28)
     width: int | None = Field(None, gt=0)  # of the table, where it is narrower than the model (OPT-350M)
+    whole: bool = False  # positions, segments and norm are as narrow, and the sum is projected, not the token (ELECTRA)
     positions: LearnedPositions | None = None
     segments: int = Field(0, ge=0)
     languages: tuple[str, ...] = ()  # names, in the order of their numbers (XLM)
@@ -27,9 +28,10 @@ class TokenEmbedding(nn.Module):
     def __init__(self, width: int, config: TokenEmbeddingConfig):
         super().__init__()
         inner = config.width or width
-        self.scale = config.scale
+        self.scale, self.whole = config.scale, config.whole
         self.tokens = nn.Embedding(config.vocabulary, inner)
-        self.projection = nn.Linear(inner, width, bias=False) if inner != width else None
+        self.projection = nn.Linear(inner, width, bias=config.whole) if inner != width else None
+        width = inner if config.whole else width
         learned = config.positions
         self.offset = learned.offset if learned else 0
         self.positions = nn.Embedding(learned.length + learned.offset, width) if learned else None
@@ -49,7 +51,7 @@ class TokenEmbedding(nn.Module):
             x = self.prompts(x)
         if self.scale != 1.0:
             x = x * self.scale
-        if self.projection is not None:
+        if self.projection is not None and not self.whole:
             x = self.projection(x)
         if self.positions is not None:
             x = x + self.positions(positions + self.offset)
@@ -60,4 +62,4 @@ class TokenEmbedding(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         out: Tensor = self.dropout(x)
-        return out
+        return self.projection(out) if self.projection is not None and self.whole else out

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from danlu.errors import DanluError
 from danlu.nn.embedding import TokenEmbedding
 from danlu.nn.mlp import Activation, ActivationName, NormConfig
 from danlu.settings import Settings
@@ -16,6 +17,7 @@ class HeadConfig(Settings):
     scale: float = 1.0  # of the features: width ** -0.5 in T5 v1.0 and PaLM
     transform: ActivationName | None = None  # adds a dense layer, this activation and a norm first (BERT)
     norm: NormConfig = NormConfig()  # of the transform
+    narrow: bool = False  # the transform leads to the width of the table itself (ELECTRA's generator)
 
 
 class PairHead(nn.Module):
@@ -32,6 +34,20 @@ class PairHead(nn.Module):
         return logits
 
 
+class DetectorHead(nn.Module):
+    """Was this token replaced? For each token alone (Clark et al. 2020, 2)."""
+
+    def __init__(self, width: int, activation: ActivationName):
+        super().__init__()
+        self.dense, self.activation = nn.Linear(width, width), Activation(activation)
+        self.output = nn.Linear(width, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., 1): above 0 where it says yes."""
+        logits: Tensor = self.output(self.activation(self.dense(hidden)))
+        return logits
+
+
 class LanguageHead(nn.Module):
     """Hidden states to logits in two steps: `features`, then the vocabulary matrix `output`.
 
@@ -45,9 +61,11 @@ class LanguageHead(nn.Module):
         self.transform: nn.Sequential | None = None
         if config.transform is not None:
             self.transform = nn.Sequential()
-            self.transform.add_module("dense", nn.Linear(width, width))
+            led = inner if config.narrow else width
+            self.transform.add_module("dense", nn.Linear(width, led))
             self.transform.add_module("activation", Activation(config.transform))
-            self.transform.add_module("norm", config.norm.build(width))
+            self.transform.add_module("norm", config.norm.build(led))
+            width = led
         self.projection = nn.Linear(width, inner, bias=False) if inner != width else None
         self.output = nn.Linear(inner, vocabulary, config.bias)
         if config.tied:
@@ -65,3 +83,16 @@ class LanguageHead(nn.Module):
         """(..., D) -> (..., V)."""
         logits: Tensor = self.output(self.features(hidden))
         return logits
+
+
+class NoHead(LanguageHead):
+    """In the place of a vocabulary: to ask for it is E1411."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def features(self, hidden: Tensor) -> Tensor:
+        raise DanluError("E1411")
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.features(hidden)

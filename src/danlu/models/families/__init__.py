@@ -11,6 +11,7 @@ from danlu.models.families.align import ALIGN
 from danlu.models.families.bart import BART, MBART
 from danlu.models.families.bert import BERT, ROBERTA, XLM_ROBERTA
 from danlu.models.families.clip import CHINESE_CLIP, CLIP
+from danlu.models.families.electra import ELECTRA
 from danlu.models.families.family import Family as Family
 from danlu.models.families.family import Hf
 from danlu.models.families.gpt import GPT2, GPT3
@@ -24,8 +25,8 @@ from danlu.models.families.xlm import XLM
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        BERT, ROBERTA, XLM, XLM_ROBERTA, GPT2, GPT3, OPT, PALM, LLAMA, MISTRAL, QWEN2, QWEN3, T5, MT5, BART, MBART,
-        CLIP, CHINESE_CLIP, SIGLIP, ALIGN,
+        BERT, ROBERTA, ELECTRA, XLM, XLM_ROBERTA, GPT2, GPT3, OPT, PALM, LLAMA, MISTRAL, QWEN2, QWEN3, T5, MT5, BART,
+        MBART, CLIP, CHINESE_CLIP, SIGLIP, ALIGN,
     )
 }  # fmt: skip
 ALIASES = {"gpt": "gpt2", "xlmr": "xlm-roberta", "xlm-r": "xlm-roberta", "qwen": "qwen3"}
