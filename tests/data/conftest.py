@@ -17,6 +17,8 @@ class Letters:
     special: ClassVar = {"pad": 0, "start": 1, "separator": 2, "end": 2, "mask": 3, "unknown": 4}
     vocabulary = 5 + 256
     sentinels: tuple[int, ...] = ()
+    prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
     fingerprint = hashlib.sha256(b"letters").hexdigest()
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from danlu.recipes.finetuning import defaults, watched, with_head
 from danlu.recipes.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
 from danlu.recipes.runs import Run, add_results, folder_problems, new_run
 from danlu.recipes.stages import Finetune
-from danlu.recipes.start import Start, find_device, find_start
+from danlu.recipes.start import Start, find_device, find_start, fresh_tokenizer
 from danlu.recipes.tasks import Given, Material, look, material, say
 from danlu.report.card import write_card
 from danlu.report.run import write_report
@@ -28,7 +28,6 @@ from danlu.tasks.framing import Framing
 from danlu.tasks.splits import TEXTS
 from danlu.tasks.task import Example
 from danlu.text.tokenizer import Tokenizer
-from danlu.text.training import train_tokenizer
 from danlu.train.answers import AnswerObjective
 from danlu.train.hardware import autocast, compute_precision
 from danlu.train.progress import Progress
@@ -171,12 +170,9 @@ def make_tokenizer(ready: Plan, voice: Voice) -> Tokenizer:
         return Tokenizer.read(choice.path)
     if (kept / "special_tokens_map.json").is_file():  # written last
         return Tokenizer.read(kept)
-    family = ready.start.family
-    if choice.kind == "auto":
-        choice = choice.model_copy(update={"kind": family.tokenizer})
     values = (row.values.get(role) for row in ready.made.training for role in TEXTS)
     texts = (" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values if value)
-    tokenizer = train_tokenizer(texts, choice, family.specials, voice, extra=family.extra_tokens)
+    tokenizer = fresh_tokenizer(texts, choice, ready.start.family, voice)
     tokenizer.write(kept)
     return tokenizer
 

@@ -25,12 +25,11 @@ from danlu.recipes.plan import Plan, plan
 from danlu.recipes.runs import Run, add_results
 from danlu.recipes.samples import Sampler, beginnings, watched
 from danlu.recipes.stages import Pretrain
-from danlu.recipes.start import find_device
+from danlu.recipes.start import find_device, fresh_tokenizer
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer
-from danlu.text.training import train_tokenizer
 from danlu.train.distributed import World
 from danlu.train.evaluation import HeldOut
 from danlu.train.objectives import TokenObjective
@@ -134,9 +133,8 @@ def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path 
         return Tokenizer.read(settings.tokenizer.path)
     if kept and (kept / "special_tokens_map.json").is_file():  # written last
         return Tokenizer.read(kept)
-    extra = (*marker_tokens(chosen_for(settings, family).markers), *family.extra_tokens)
-    read = texts(settings.data, voice.silenced())
-    tokenizer = train_tokenizer(read, settings.tokenizer, family.specials, voice, extra=extra)
+    markers = marker_tokens(chosen_for(settings, family).markers)
+    tokenizer = fresh_tokenizer(texts(settings.data, voice.silenced()), settings.tokenizer, family, voice, markers)
     if kept:
         tokenizer.write(kept)
     return tokenizer

@@ -3,6 +3,7 @@
 import inspect
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from danlu.models.language import LanguageModelConfig
 from danlu.recipes.runs import MODEL, is_run
 from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer
+from danlu.text.training import TokenizerSettings, train_tokenizer
+from danlu.voice import Voice
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SIZE = "mini"  # of a family named without one
@@ -84,6 +87,17 @@ def find_device(word: str) -> torch.device:
     if word not in (*possible, *(["cuda"] if cards else [])):
         raise DanluError("E1012", found=word, possible=possible)
     return torch.device(word)
+
+
+def fresh_tokenizer(
+    texts: Iterable[str], choice: TokenizerSettings, family: Family, voice: Voice, markers: tuple[str, ...] = ()
+) -> Tokenizer:
+    """Learnt from texts: cut, framed and with the special tokens as the family has them; markers: further such."""
+    kind = family.tokenizer if choice.kind == "auto" else choice.kind
+    pattern = family.pattern if choice.pattern == "auto" else choice.pattern
+    chosen = choice.model_copy(update={"kind": kind, "pattern": pattern})
+    extra = (*markers, *family.extra_tokens)
+    return train_tokenizer(iter(texts), chosen, family.specials, voice, frame=family.frame, extra=extra)
 
 
 def find_tokenizer(word: str) -> Tokenizer:

@@ -11,9 +11,9 @@ from danlu.models.families import FAMILIES
 from danlu.recipes.call import Answer, Call, Common
 from danlu.recipes.listing import show
 from danlu.recipes.runs import folder_problems, next_free, slug
-from danlu.recipes.start import find_tokenizer
+from danlu.recipes.start import find_tokenizer, fresh_tokenizer
 from danlu.text.fertility import compare as compare_all
-from danlu.text.training import TokenizerSettings, train_tokenizer
+from danlu.text.training import TokenizerSettings
 
 FAMILY_OF = {"auto": "gpt2", "bpe": "gpt2", "characters": "gpt2", "wordpiece": "bert", "unigram": "t5"}
 COMPARED = 2_000_000  # characters of a text that are enough to compare
@@ -52,7 +52,7 @@ def train(call: Call, settings: TokenizerVerb) -> Answer:
         raise problem
     if call.dry_run:
         return call.rehearse(settings.model_copy(update={"tokenizer": chosen, "data": data, "output": str(folder)}))
-    made = train_tokenizer(texts(data, call.voice), chosen, family.specials, call.voice)
+    made = fresh_tokenizer(texts(data, call.voice), chosen, family, call.voice)
     made.write(folder)
     call.voice.say(f"{made.vocabulary:,} entries: {folder}", f"词表 {made.vocabulary:,} 项：{folder}")
     return Answer(metrics={"vocabulary": made.vocabulary, "kind": kind}, files=tuple(sorted(folder.iterdir())))

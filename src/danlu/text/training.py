@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from danlu.errors import DanluError
 from danlu.settings import Settings
-from danlu.text.patterns import Pattern, byte_level
+from danlu.text.patterns import byte_level
 from danlu.text.roles import Frame, set_frame, special, usual_frame
 from danlu.text.sample import Sample, take_sample
 from danlu.text.sentencepiece import SPACE
@@ -31,14 +31,15 @@ class TokenizerSettings(Settings):
     kind: "auto" leaves the choice to the family, and is byte-level BPE without one.
     vocabulary: entries at most, or "auto": as many as the amount of text can teach.
     lowercase: capitals and accents are dropped (WordPiece: BERT "uncased").
-    pattern: how byte-level BPE cuts text; "qwen" is what Qwen models expect: digits apart, composed accents.
+    pattern: how byte-level BPE cuts text, "auto" as the family does, else as GPT-2; "qwen" is what Qwen models expect:
+    digits apart, composed accents.
     sample: characters looked at; more text is thinned evenly.
     """
 
     kind: Literal["auto", "wordpiece", "bpe", "unigram", "characters"] = "auto"
     vocabulary: int | Literal["auto"] = Field(default="auto")
     lowercase: bool = False
-    pattern: Pattern = "gpt2"
+    pattern: Literal["auto", "gpt2", "qwen"] = "auto"
     sample: int = Field(default=10_000_000, ge=1_000)
 
 
@@ -154,7 +155,7 @@ def _wordpieces(tokenizer: Tokenizer, plan: Plan, known: list[AddedToken], size:
 def _train_bpe(plan: Plan) -> Tokenizer:
     """GPT-2's byte-level BPE: every text comes back as it was."""
     tokenizer = Tokenizer(models.BPE())
-    byte_level(tokenizer, plan.settings.pattern)
+    byte_level(tokenizer, "gpt2" if plan.settings.pattern == "auto" else plan.settings.pattern)
     _lowercase(tokenizer, plan.settings.lowercase)
     trainer = trainers.BpeTrainer(
         vocab_size=plan.size, min_frequency=FREQUENT, special_tokens=plan.specials, show_progress=False,

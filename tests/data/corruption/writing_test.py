@@ -69,6 +69,7 @@ def test_half_of_the_texts_are_cut() -> None:
 def test_the_vocabulary_tells_its_markers() -> None:
     class Published:
         vocabulary, special, sentinels = 10, {"end": 1}, ()
+        prefix, suffix = (), (1,)
 
         def id(self, token: str) -> int | None:
             return {"<fim_prefix>": 7, "<|fim_prefix|>": 8, "<fim_suffix>": 6}.get(token)
@@ -79,4 +80,5 @@ def test_the_vocabulary_tells_its_markers() -> None:
     found = Words.of(Published(), "end")
     assert found.special == {"before": 8, "after": 6, "end": 1}
     assert found.opening == 1
+    assert (found.frame.prefix, found.frame.suffix) == ((), (1,))
     assert WORDS.opening == PAD

@@ -24,7 +24,7 @@ from danlu.data.corruption.translation import TranslationRows, translation
 from danlu.data.corruption.words import Words as Words
 from danlu.data.mixing import MixedRows, portions
 from danlu.data.order import Chance as Chance
-from danlu.data.packing import Frame, Packed, Rows, causal_frame, masked_frame
+from danlu.data.packing import Frame, Packed, Rows, causal_frame
 from danlu.errors import DanluError
 
 Corrupt = Callable[[Packed, Chance], Batch]
@@ -35,22 +35,34 @@ class Corruption(NamedTuple):
     """A row of the table. `roles`: the special tokens it cannot do without."""
 
     apply: Callable[[Packed, Chance, CorruptionSettings, Words], Batch]
-    frame: Callable[[Mapping[str, int]], Frame]
+    frame: Callable[[Words], Frame]
     roles: tuple[str, ...] = ()
     ahead: int = 0
     reach: Callable[[int, CorruptionSettings], int] = lambda length, settings: length
 
 
+def fragments(words: Words) -> Frame:
+    return words.frame
+
+
+def stream(words: Words) -> Frame:
+    return causal_frame(words.special)
+
+
+def parted(words: Words) -> Frame:
+    return middle_frame(words.special)
+
+
 CORRUPTIONS: Mapping[Kind, Corruption] = {
-    "mask": Corruption(mask_tokens, masked_frame, ("mask",)),
-    "plain": Corruption(plain, masked_frame),
-    "shift": Corruption(shift, causal_frame, ahead=1),
-    "prefix": Corruption(prefix, causal_frame, ahead=1),
-    "middle": Corruption(middle, middle_frame, ("before", "after", "between"), reach=lambda length, _: length + 1),
-    "spans": Corruption(spans, masked_frame, ("end",), reach=reach),
-    "infill": Corruption(infill, masked_frame, ("mask",)),
-    "mixture": Corruption(mixture, masked_frame, ("end",)),
-    "translation": Corruption(translation, masked_frame, ("mask", "separator")),
+    "mask": Corruption(mask_tokens, fragments, ("mask",)),
+    "plain": Corruption(plain, fragments),
+    "shift": Corruption(shift, stream, ahead=1),
+    "prefix": Corruption(prefix, stream, ahead=1),
+    "middle": Corruption(middle, parted, ("before", "after", "between"), reach=lambda length, _: length + 1),
+    "spans": Corruption(spans, fragments, ("end",), reach=reach),
+    "infill": Corruption(infill, fragments, ("mask",)),
+    "mixture": Corruption(mixture, fragments, ("end",)),
+    "translation": Corruption(translation, fragments, ("mask", "separator")),
 }
 
 
@@ -88,7 +100,7 @@ def _packed(corpus: Corpus, length: int, settings: CorruptionSettings, words: Wo
     if settings.pairs != "none":
         return PairRows(corpus, length, words, settings.pairs == "order", language)
     row = CORRUPTIONS[kind]
-    return Rows(corpus, row.reach(length, settings), row.frame(words.special), row.ahead, language=language)
+    return Rows(corpus, row.reach(length, settings), row.frame(words), row.ahead, language=language)
 
 
 def _has_sides(corpus: Corpus, words: Words) -> bool:

@@ -11,7 +11,7 @@ from danlu.data.corruption.fragments import Flat, Fragments, lowest, marks, pair
 from danlu.data.corruption.settings import CorruptionSettings
 from danlu.data.corruption.words import Words
 from danlu.data.order import Chance
-from danlu.data.packing import Packed, masked_frame
+from danlu.data.packing import Packed
 
 COUNT, LENGTH, PLACE, SENTENCE, PIVOT, FATE, DELETE = range(7)  # streams of chance
 SHARE = 0.3
@@ -23,7 +23,7 @@ def infill(rows: Packed, chance: Chance, settings: CorruptionSettings, words: Wo
 
     A span of no token inserts a mask. Spans lie anywhere among the tokens that are kept, every way alike.
     """
-    frame, mask = masked_frame(words.special), words.role("mask")
+    frame, mask = words.frame, words.role("mask")
     given, width = Fragments.of(rows, frame), rows.tokens.shape[1]
     tokens = given.tokens
     if settings.permute:

@@ -10,7 +10,7 @@ from danlu.data.corpus import Corpus, Numbers
 from danlu.data.corruption.fragments import Flat, Fragments, marks
 from danlu.data.corruption.words import Words
 from danlu.data.order import Chance
-from danlu.data.packing import Packed, Rows, masked_frame
+from danlu.data.packing import Packed, Rows
 
 CUT, FATE, OTHER = range(10, 13)  # streams of chance, apart from those of what is done to the rows later
 
@@ -23,7 +23,7 @@ class PairRows(Rows):
     """
 
     def __init__(self, corpus: Corpus, length: int, words: Words, swapped: bool, language: int | None = None):
-        self.framed_once, self.words, self.swapped = masked_frame(words.special), words, swapped
+        self.framed_once, self.words, self.swapped = words.frame, words, swapped
         frame = replace(self.framed_once, suffix=2 * self.framed_once.suffix)
         super().__init__(corpus, length, frame, language=language)
 

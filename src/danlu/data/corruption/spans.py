@@ -12,7 +12,7 @@ from danlu.data.corruption.fragments import Flat, Fragments, composed, marks, pa
 from danlu.data.corruption.settings import CorruptionSettings
 from danlu.data.corruption.words import Words
 from danlu.data.order import Chance
-from danlu.data.packing import Packed, masked_frame
+from danlu.data.packing import Packed
 from danlu.errors import DanluError
 
 NOISE, KEPT, MODE = range(3)  # streams of chance: how noise and text are cut, which denoiser
@@ -63,7 +63,7 @@ def reach(length: int, settings: CorruptionSettings) -> int:
 def _denoised(rows: Packed, chance: Chance, denoisers: Sequence[Denoiser], words: Words) -> Batch:
     if not words.sentinels:
         raise DanluError("E1222", role="<extra_id_0>", found=dict(words.special))
-    frame = masked_frame(words.special)
+    frame = words.frame
     given, width = Fragments.of(rows, frame), rows.tokens.shape[1]
     which = (chance.draw(width, MODE)[given.first] * len(denoisers)).astype(np.int64)
     share = np.array([each.share for each in denoisers])[which]

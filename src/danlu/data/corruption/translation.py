@@ -16,7 +16,7 @@ from danlu.data.corruption.mask import mask_tokens
 from danlu.data.corruption.settings import CorruptionSettings
 from danlu.data.corruption.words import Words
 from danlu.data.order import Chance
-from danlu.data.packing import Packed, Rows, masked_frame
+from danlu.data.packing import Packed, Rows
 
 
 def translation(rows: Packed, chance: Chance, settings: CorruptionSettings, words: Words) -> Batch:
@@ -57,7 +57,7 @@ class TranslationRows(Rows):
     def __init__(self, corpus: Corpus, length: int, words: Words, languages: Sequence[int] | None):
         self.words = words
         self.spoken = None if languages is None else np.array(languages)
-        super().__init__(corpus, length, masked_frame(words.special), whole=True)
+        super().__init__(corpus, length, words.frame, whole=True)
 
     def take(self, indices: ArrayLike, chance: Chance | None = None) -> Packed:
         rows = super().take(indices, chance)

@@ -1,7 +1,7 @@
 """What a corruption knows of the vocabulary."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from danlu.data.corpus import Numbers
+from danlu.data.packing import Frame, masked_frame
 from danlu.errors import DanluError, nearest
 
 ENDS = (".", "!", "?", "。", "！", "？", "…")
@@ -39,6 +40,12 @@ class Vocabulary(Protocol):
     @property
     def sentinels(self) -> tuple[int, ...]: ...
 
+    @property
+    def prefix(self) -> tuple[int, ...]: ...
+
+    @property
+    def suffix(self) -> tuple[int, ...]: ...
+
     def id(self, token: str) -> int | None: ...
 
     def pieces(self, ids: Sequence[int]) -> list[str]: ...
@@ -49,7 +56,7 @@ class Words:
     """The vocabulary's size, its special tokens by role, and how its tokens read.
 
     opening: the token a decoder begins with. sentinels: <extra_id_0>, <extra_id_1>, … of T5. pieces: ids -> texts.
-    languages: those the model tells apart, in the order of their numbers.
+    languages: those the model tells apart, in the order of their numbers. sides: what the tokenizer puts around a text.
     """
 
     vocabulary: int
@@ -58,6 +65,7 @@ class Words:
     opening: int = 0
     pieces: Callable[[Sequence[int]], list[str]] = field(default=lambda ids: [f" {index}" for index in ids])
     languages: tuple[str, ...] = ()
+    sides: tuple[Sequence[int], Sequence[int]] = ((), ())
 
     @classmethod
     def of(cls, tokenizer: Vocabulary, opening: str | None = None, languages: tuple[str, ...] = ()) -> "Words":
@@ -66,7 +74,15 @@ class Words:
         markers = {role: index for role, ids in found.items() for index in ids[::-1] if index is not None}
         special = {**markers, **tokenizer.special}
         start = special.get(opening or "", 0)
-        return cls(tokenizer.vocabulary, special, tokenizer.sentinels, start, tokenizer.pieces, languages)
+        sides = tokenizer.prefix, tokenizer.suffix
+        return cls(tokenizer.vocabulary, special, tokenizer.sentinels, start, tokenizer.pieces, languages, sides)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """Around every fragment of a text: what the tokenizer puts around a text, else what its special tokens say."""
+        usual = masked_frame(self.special)
+        before, after = map(tuple, self.sides)
+        return replace(usual, prefix=before, suffix=after) if before or after else usual
 
     @cached_property
     def is_special(self) -> NDArray[np.bool_]:

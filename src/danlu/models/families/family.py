@@ -10,6 +10,7 @@ from danlu.errors import DanluError
 from danlu.models.build import ModelConfig
 from danlu.models.weights import Table
 from danlu.nn.mlp import ActivationName
+from danlu.text.patterns import Pattern
 
 Hf = Mapping[str, Any]  # a published config.json
 Kind = Literal["masked", "causal", "sequence_to_sequence", "dual"]
@@ -44,7 +45,8 @@ class Family:
     `make` builds a config from our words (width, depth, ...); `words` are the family's own arguments for it, `sizes`
     those of each size. `reader` and `writer` stand between config.json and our config; use `read` and `write`, which
     turn failures into numbered errors. `specials`: role -> token of a fresh tokenizer, in the order of their ids.
-    `frame`: roles put before and after a text. `start`: the role of the token a decoder begins with.
+    `frame`: roles put before and after a text. `pattern`: how byte-level BPE cuts one. `start`: the role of the token a
+    decoder begins with.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Family:
     zh: str
     words: Mapping[str, Any] = field(default_factory=dict)
     frame: tuple[Roles, Roles] = ((), ())
+    pattern: Pattern = "gpt2"
     start: str | None = None
     objective: str = ""  # what it was first trained with, by our name; mlm or clm where not said
     z_weight: float = 0.0  # of the penalty on large logits it was trained with

@@ -231,6 +231,7 @@ QWEN2 = common(
     sizes=COMMON | QWEN2_SIZES,
     tokenizer="bpe",
     specials=QWEN_SPECIALS,
+    pattern="qwen",
     en="Llama with biases on queries, keys and values; strong in Chinese",
     zh="查询、键、值带偏置的 Llama，中文能力强",
 )
@@ -248,6 +249,7 @@ QWEN3 = common(
     sizes=COMMON | QWEN3_SIZES,
     tokenizer="bpe",
     specials=QWEN_SPECIALS,
+    pattern="qwen",
     en="Llama with normalised heads; strong in Chinese",
     zh="对每个头做归一化的 Llama，中文能力强",
 )

@@ -138,6 +138,7 @@ PALM = Family(
     sizes=PALM_SIZES,
     tokenizer="unigram",
     specials={"pad": "<pad>", "unknown": "<unk>", "start": "<s>", "end": "</s>"},
+    frame=(("start",), ()),
     z_weight=1e-4,
     en="decoder whose attention and feed-forward run side by side, with one key head: fast to run",
     zh="注意力与前馈并行、共用一组键值的解码器，推理快",
