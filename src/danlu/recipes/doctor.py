@@ -13,7 +13,7 @@ from danlu.recipes.call import Answer, Call, Common
 from danlu.recipes.machine import available_memory, processor, size_in_words, total_memory
 from danlu.train.hardware import compute_precision
 
-CORE = ("torch", "numpy", "safetensors", "tokenizers", "pydantic", "typer", "rich", "pyarrow", "huggingface_hub")
+CORE = ("torch", "numpy", "safetensors", "tokenizers", "pydantic", "rich", "pyarrow", "huggingface_hub")
 EXTRAS = {
     "tensorboard": ("danlu[track]", "curves in TensorBoard", "在 TensorBoard 中看曲线"),
     "jieba": ("danlu[zh]", "Chinese word segmentation", "中文分词"),
