@@ -60,7 +60,7 @@ def test_ours_is_theirs_and_theirs_is_ours(tmp_path: Path, part: str, table_widt
 
 
 def test_the_two_share_their_tables_and_the_generator_is_small() -> None:
-    _, config = fresh("electra-small", 1000)
+    _, config = fresh("electra-small", 1000, part="both")
     model: Any = build(config)
     generator = model.generator
     assert generator.tower.embedding.tokens.weight is model.tower.embedding.tokens.weight
@@ -68,12 +68,12 @@ def test_the_two_share_their_tables_and_the_generator_is_small() -> None:
     assert generator.head.output.weight is model.tower.embedding.tokens.weight
     assert (config.generator.transformer.width, config.generator.transformer.attention.heads) == (64, 1)
     assert parameters(config) == sum(parameter.numel() for parameter in model.parameters())
-    _, base = fresh("electra-base")
+    _, base = fresh("electra-base", part="both")
     assert (base.generator.transformer.width, base.generator.transformer.mlp.inner) == (256, 1024)
 
 
 def test_both_in_one_folder_keep_our_format(tmp_path: Path) -> None:
-    family, config = fresh("electra-tiny", 99, width=24, heads=2)
+    family, config = fresh("electra-tiny", 99, width=24, heads=2, part="both")
     Checkpoint(family, config, build(config).eval()).save(tmp_path / "both")
     again: Any = Checkpoint.load(tmp_path / "both")
     assert again.config == config

@@ -17,10 +17,10 @@ def electra(
     *, width: int, depth: int, heads: int, inner: int | None = None, table_width: int | None = None,
     vocabulary: int = 30_522, length: int = 512, segments: int = 2, dropout: float = 0.1,
     attention_dropout: float = 0.1, activation: ActivationName = "gelu", eps: float = 1e-12, tied: bool = True,
-    std: float = 0.02, share: float = 0.25, part: Part = "both",
+    std: float = 0.02, share: float = 0.25, part: Part = "detector",
 ) -> LanguageModelConfig:  # fmt: skip
     """BERT's encoder over tables that may be narrower. share: of the detector's heads that the generator has, each as
-    wide. part: one of the two alone, as they are published; then the other words are of that one."""
+    wide. part: both, as they are trained, or one alone, as they are published; then the words are of that one."""
     norm = NormConfig(eps=eps)
 
     def encoder(width: int, heads: int, inner: int | None) -> LanguageModelConfig:
