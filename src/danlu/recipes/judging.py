@@ -156,7 +156,7 @@ def own_settings(run: Path) -> Data:
 
 
 def _records(given: Given) -> list[Any]:
-    return [pair for part in ("train", "validation", "test") for pair in given.tables[part].records]  # type: ignore[index]
+    return [pair for part in ("train", "validation", "test") for pair in given.tables[part].records]
 
 
 def _shown(value: Any) -> str:

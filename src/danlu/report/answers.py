@@ -15,6 +15,7 @@ VERDICTS = {
     "better": ("better", "更好", "good"), "worse": ("worse", "更差", "bad"),
     "no difference shown": ("no difference shown", "未见差异", "dim"),
 }  # fmt: skip
+FEW_LABELS = 6  # that leave room for another panel beside their table
 IN_SIGHT, WORST = 12, 8  # labels and rows of a table; the others are folded away
 
 
@@ -42,7 +43,7 @@ def comparisons_section(record: Record, voice: Voice) -> Section | None:
 
 def _compared(row: Row, voice: Voice) -> list[Any]:
     name, gap = str(row["name"]), row["value"]
-    chance = f"{row['chance']:.3f}" if is_number(row.get("chance")) else ""
+    chance = ("< 0.001" if row["chance"] < 0.001 else f"{row['chance']:.3f}") if is_number(row.get("chance")) else ""
     return [
         str(row.get("against", "")), data_name(str(row.get("data", "")), voice), measure_name(name, voice),
         ("+" if gap > 0 else "") + write(name, gap), interval_text(row), chance, _verdict(row, voice),
@@ -50,26 +51,37 @@ def _compared(row: Row, voice: Voice) -> list[Any]:
 
 
 def answers_section(record: Record, voice: Voice) -> Section | None:
-    """For each file that was evaluated: tables and charts of what the answers were."""
-    found = record.evaluation.get("answers")
-    parts = [
-        element("h3", data_name(str(data), voice), class_="part") if len(found) > 1 else None
-        for data in found
-    ] if isinstance(found, dict) else []  # fmt: skip
-    if not parts or not isinstance(found, dict):
+    """Tables and charts of the answers to each file that was evaluated; the one that counts most lies open."""
+    found = answered(record)
+    if not found:
         return None
-    body: list[Html | None] = []
-    for title, details in zip(parts, found.values(), strict=True):
-        if isinstance(details, dict):
-            body += [title, *_details(details, voice)]
-    return Section("answers", voice.pick("Where it goes wrong", "错在哪里"), join(body))
+    (data, details), *others = found
+    title = element("h3", data_name(data, voice), class_="part") if others else None
+    folded = [fold(data_name(data, voice), join(_details(details, voice))) for data, details in others]
+    body = join([title, *_details(details, voice), *folded])
+    return Section("answers", voice.pick("Where it goes wrong", "错在哪里"), body)
+
+
+def answered(record: Record) -> list[tuple[str, Mapping[str, Any]]]:
+    """The files that were evaluated, and what is known of the answers: the test part first, validation last."""
+    found = record.evaluation.get("answers")
+    parts = [(str(data), each) for data, each in (found or {}).items() if isinstance(each, dict)]
+    order = {"test": 0, "validation": 2}
+    return sorted(parts, key=lambda part: order.get(part[0], 1))
 
 
 def _details(details: Mapping[str, Any], voice: Voice) -> list[Html]:
-    made = [_unseen(details, voice), _confusion(details, voice), _labels(details, voice)]
-    small = [*_slices(details, voice), *_calibration(details, voice)]
-    made += [element("div", *small, class_="grid") if small else None, _worst(details, voice)]
+    small = [_confusion(details, voice), _labels(details, voice)]
+    if len((details.get("confusion") or {}).get("labels") or []) <= FEW_LABELS:
+        small = [_grid(small)]
+    charts = _grid([*_slices(details, voice), *_calibration(details, voice)])
+    made = [_unseen(details, voice), *small, charts, _worst(details, voice)]
     return [each for each in made if each is not None]
+
+
+def _grid(panels: Sequence[Html | None]) -> Html | None:
+    there = [each for each in panels if each is not None]
+    return element("div", *there, class_="grid") if there else None
 
 
 def _unseen(details: Mapping[str, Any], voice: Voice) -> Html | None:
@@ -178,7 +190,7 @@ def _folded(
 
 def _said(row: Row) -> str:
     chance = row.get("chance")
-    return _answer(row.get("prediction")) + (f" ({chance:.0%})" if is_number(chance) else "")
+    return _answer(row.get("prediction")) + (f"\u00a0({chance:.0%})" if is_number(chance) else "")
 
 
 def _answer(value: Any) -> str:

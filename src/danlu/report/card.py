@@ -6,6 +6,7 @@ from typing import Any
 
 from danlu.errors import Language
 from danlu.files import replace_file
+from danlu.report.mistakes import tables
 from danlu.report.quality import count_text, data_name, interval_text, measure_name, measured_rows, value_text
 from danlu.report.record import Record, is_number, read_record
 from danlu.report.rows import bucket_counts
@@ -45,6 +46,7 @@ def card(record: Record, voice: Voice) -> str:
     """The model card as Markdown."""
     parts = [_front_matter(record), f"# {_text(record.name)}", _about(record, voice)]
     parts += [_part(voice.pick("Quality", "质量"), _quality(record, voice))]
+    parts += [_part(title, _table(head, rows)) for title, head, rows in tables(record, voice)]
     parts += [_part(voice.pick("Training", "训练"), _training(record, voice))]
     parts += [_part(voice.pick("Data and lineage", "数据与来历"), _lineage(record))]
     parts += [_part(voice.pick("Proofs", "验证"), _proofs(record, voice))]

@@ -32,6 +32,7 @@ EVENTS = {
     "saved again": ("saved again", "恢复保存"),
     "damaged checkpoint": ("damaged checkpoint", "检查点损坏"),
 }
+UNSHOWN = ("seconds", "tokens", "count", "cost")  # of evaluations: no measure of the model
 MARKED = ("rollback", "resumed", "out of memory")  # worth a line in the chart of the loss
 
 
@@ -99,7 +100,7 @@ def _evaluated(record: Record, voice: Voice, step: str) -> list[Html]:
     found = []
     for name in names:
         curve = record.metrics.validation(name)
-        if len(curve[1]) > 1 and not name.endswith("loss") and name not in ("seconds", "tokens", "count"):
+        if len(curve[1]) > 1 and not name.endswith("loss") and name not in UNSHOWN:
             words = measure_name(name, voice)
             title = f"{words} · {voice.pick('validation', '验证')}"
             found.append(_chart(title, [Line(words, *curve)], step))

@@ -22,27 +22,18 @@ def quality_section(record: Record, voice: Voice) -> Section | None:
     results = measured_rows(record)
     if not results:
         return None
-    head = [
-        voice.pick(*words)
-        for words in (
-            ("measure", "指标"),
-            ("value", "数值"),
-            ("interval", "区间"),
-            ("measured on", "评测样本"),
-            ("data", "数据"),
-        )
-    ]
-    rows = [
-        [
-            measure_name(str(row["name"]), voice),
-            value_text(row),
-            interval_text(row),
-            count_text(row, voice),
-            data_name(str(row.get("data", "")), voice),
-        ]
-        for row in results
-    ]
-    parts = [panel(table(head, rows, numeric=(1, 2, 3)))]
+    words = (
+        ("data", "数据"), ("measure", "指标"), ("value", "数值"), ("interval", "区间"), ("measured on", "评测样本"),
+    )  # fmt: skip
+    head = [voice.pick(*pair) for pair in words]
+    rows, before = [], None
+    for row in sorted(results, key=lambda row: _place(row, results)):
+        data = str(row.get("data", ""))
+        shown = data_name(data, voice) if data != before else ""
+        cells = measure_name(str(row["name"]), voice), value_text(row), interval_text(row), count_text(row, voice)
+        rows.append([shown, *cells])
+        before = data
+    parts = [panel(table(head, rows, numeric=(2, 3, 4)))]
     pairs = record.evaluation.get("pairs") or {}
     groups = [_bar(name, each) for name, each in (pairs.get("groups") or {}).items()]
     paradigms = [_bar(name, each) for name, each in (pairs.get("paradigms") or {}).items()]
@@ -67,6 +58,11 @@ def quality_section(record: Record, voice: Voice) -> Section | None:
         "区间：95%，对评测样本自助抽样。只有一个样本时没有离散程度，因而没有区间。",
     )
     return Section("quality", voice.pick("Measured quality", "质量评测"), join(parts), note)
+
+
+def _place(row: Row, results: list[Row]) -> int:
+    """Rows of one file together: where the first of them stands."""
+    return next(at for at, each in enumerate(results) if each.get("data") == row.get("data"))
 
 
 def measured_rows(record: Record) -> list[Row]:

@@ -25,8 +25,10 @@ def _validation(record: Record, voice: Voice) -> Iterator[Tile]:
     steps, losses = record.metrics.validation("loss")
     if losses:
         at = min(range(len(losses)), key=lambda index: losses[index] if math.isfinite(losses[index]) else math.inf)
-        loss = short(perplexity(losses[at]))
-        small = voice.pick(f"perplexity {loss}, step {steps[at]:.0f}", f"困惑度 {loss}，第 {steps[at]:.0f} 步")
+        loss, step = short(perplexity(losses[at])), f"{steps[at]:.0f}"
+        small = voice.pick(f"perplexity {loss}, step {step}", f"困惑度 {loss}，第 {step} 步")
+        if record.config.get("task"):
+            small = voice.pick(f"step {step}", f"第 {step} 步")
         yield voice.pick("best validation loss", "最佳验证损失"), f"{losses[at]:.4f}", small
 
 
