@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-QUESTIONS = ("training_speed", "time_to_loss", "tokenize_pack", "minimal_pairs", "start_up")
+QUESTIONS = ("training_speed", "time_to_loss", "tokenize_pack", "minimal_pairs", "start_up", "estimate")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,15 @@ def available_memory() -> int:
     except (OSError, StopIteration, ValueError):
         return total_memory()
     return min(free, total_memory())
+
+
+def peak_memory() -> int:
+    """Bytes of memory this process has had at its largest."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration, ValueError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def processor() -> str:

@@ -16,8 +16,11 @@ from danlu.files import replace_json
 from danlu.generate.engine import Engine
 from danlu.models.build import build as build_model
 from danlu.models.families import Family
+from danlu.recipes.adapting import adapted, rates
 from danlu.recipes.call import Answer, Call, Stopped
 from danlu.recipes.defaults import say
+from danlu.recipes.estimating.score import record
+from danlu.recipes.halves import joined, save, speaking
 from danlu.recipes.loading import Loading, Part, loading
 from danlu.recipes.objectives import Chosen, choose, marker_tokens
 from danlu.recipes.performing import perform
@@ -32,7 +35,7 @@ from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer
 from danlu.train.distributed import World
 from danlu.train.evaluation import HeldOut
-from danlu.train.objectives import TokenObjective
+from danlu.train.objectives import ReplacedObjective, TokenObjective
 from danlu.train.progress import Progress
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
@@ -62,13 +65,13 @@ def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
     world.led(lambda: replace_json(run.path / "ledger.json", division.ledger.to_json()))
     chosen = chosen_for(settings, ready.start.family)
     loaded = loading(settings, division, tokenizer, ready.start.family, chosen, ready.start.languages)
-    objective = TokenObjective(settings.loss, chosen.weights, chosen.losses)
+    objective = objective_of(settings, chosen)
     held = division.validation or division.training
     prompts = list(settings.samples.prompts) or beginnings(
         held, tokenizer, ready.start.family.kind, settings.samples.count
     )
     prompts = prompts if world.leads else []
-    sampler = Sampler(Engine(checkpoint), prompts, settings.samples, run.path / "samples.json")
+    sampler = Sampler(Engine(speaking(checkpoint)), prompts, settings.samples, run.path / "samples.json")
     held_out = loaded.held_out
     evaluate = None
     if held_out:
@@ -76,7 +79,7 @@ def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
         evaluate = watched(measured, sampler, lambda: trainer.progress.step)
     trainer = Trainer(
         checkpoint.model, objective, loaded.training, settings.train, run.path,
-        voice=voice, seed=settings.seed, evaluate=evaluate, device=device, world=world,
+        voice=voice, seed=settings.seed, evaluate=evaluate, device=device, world=world, rates=rates(checkpoint),
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
@@ -98,11 +101,12 @@ def finish(
 ) -> None:  # fmt: skip
     """Write the model, what was measured on it, the report and the card. tokens: its text can be scored."""
     settings, run = ready.settings, ready.run
+    record(run.path, settings, progress.elapsed, find_device(settings.device))
     seen = portions_seen(loaded.training.drawn(progress.step * settings.train.accumulate))
     replace_json(run.path / "ledger.json", division.ledger.to_json() | {"sources": seen})
-    replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
+    save(replace(checkpoint, lineage=lineage(ready, progress, checkpoint)), run.model)
     if tokens:
-        measure(run, checkpoint, loaded.parts)
+        measure(run, speaking(checkpoint), loaded.parts)
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
 
@@ -120,11 +124,14 @@ def begin(ready: Plan, voice: Voice) -> Checkpoint:
     """The model before its first step, with its tokenizer."""
     settings, start = ready.settings, ready.start
     if start.where is not None:
-        return Checkpoint.load(start.where)
+        loaded = Checkpoint.load(start.where)
+        loaded = joined(loaded) if "replaced" in chosen_for(settings, start.family).weights else loaded
+        return adapted(loaded, settings.adapt, settings.seed, start.name, voice)
     tokenizer = make_tokenizer(settings, start.family, voice, ready.run.path / "checkpoints" / "tokenizer")
     config = start.with_vocabulary(tokenizer.vocabulary, settings.model)
     model = build_model(config, "cpu", settings.seed)
-    return Checkpoint(start.family, config, model, tokenizer)
+    fresh = Checkpoint(start.family, config, model, tokenizer)
+    return adapted(fresh, settings.adapt, settings.seed, start.name, voice)
 
 
 def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path | None = None) -> Tokenizer:
@@ -147,6 +154,12 @@ def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:
     story = {"verb": "pretrain", "start": ready.start.name, "data": dict(fingerprints(found))}
     counts = {"steps": progress.step, "tokens": progress.tokens, "best_step": progress.best_step, "seed": settings.seed}
     return story | counts | ({"before": before.lineage} if ready.start.where else {})
+
+
+def objective_of(settings: Pretrain, chosen: Chosen) -> TokenObjective:
+    """What a choice of objectives makes smaller."""
+    kind = ReplacedObjective if "replaced" in chosen.weights else TokenObjective
+    return kind(settings.loss, chosen.weights, chosen.losses)
 
 
 def chosen_for(settings: Pretrain, family: Family) -> Chosen:
