@@ -4,6 +4,7 @@
 it to kill the process, or to raise a disk error, at exactly that point.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -124,6 +125,22 @@ def sweep(folder: Path) -> list[str]:
     for path in left:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
     return [path.name for path in left]
+
+
+@contextmanager
+def held(path: Path, shared: bool = False, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """One process at a time holds a lock file, or several that share it; the system takes it back from a dead one.
+
+    waiting: is called where somebody else holds it.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, kind)
+        yield
 
 
 def file_hash(path: Path) -> str:

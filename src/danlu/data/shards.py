@@ -7,7 +7,6 @@ what is damaged or cut short does not fit its name and is. `corpus.json` is writ
 """
 
 import errno
-import fcntl
 import hashlib
 import itertools
 import json
@@ -31,7 +30,7 @@ from danlu.data.reading import Reading, Row
 from danlu.data.sifting import EVERYTHING, Sieve
 from danlu.data.sources import DataSettings, Source, files_of, fingerprints, resolved, sources
 from danlu.errors import DanluError
-from danlu.files import replace_file, replace_json, sweep
+from danlu.files import held, replace_file, replace_json, sweep
 from danlu.voice import Voice
 
 VERSION = 2  # of the shards; part of the key
@@ -66,17 +65,48 @@ def prepare(
     which is not told again. E1211 where there is no text at all, E1701 where the disk is full; the other errors are
     those of the sources.
     """
+    found, use, folder = _place(settings, tokenizer, voice, paths, said, sieve, name)
+
+    def waiting() -> None:
+        voice.say("another run is preparing this data; waiting for it", "另一次运行正在准备此数据，等待其完成")
+
+    with held(folder / "lock", waiting=waiting):
+        sweep(folder)
+        manifest = _manifest(folder, voice) or _build(folder, found, use)
+        assert manifest is not None
+        return _opened(folder, manifest)
+
+
+def prepare_part(
+    settings: DataSettings, tokenizer: Encoder, voice: Voice, part: int, parts: int,
+    paths: Sequence[str] | None = None, sieve: Sieve = EVERYTHING, name: str = "",
+) -> tuple[int, int]:  # fmt: skip
+    """Tokenise the shards `part`, `part` + `parts`, ... of what `prepare` would: (those that are there, all of them).
+
+    Parts need not know of each other, nor run at once, nor on one machine, only see one cache. Each reads all of the
+    text, which takes a tenth of the time that tokenising does, because where a shard begins depends on what comes
+    before it. What is there already is not done again.
+    """
+    found, use, folder = _place(settings, tokenizer, voice, paths, set(), sieve, name)
+    with held(folder / "lock", shared=True), held(folder / f"lock-{part + 1}-of-{parts}"):
+        manifest = _manifest(folder, voice) or _build(folder, found, use, range(part, 1 << 40, parts))
+        if manifest is not None:
+            return len(manifest["shards"]), len(manifest["shards"])
+        names = {path.name.partition("-")[0] for path in folder.glob("*.safetensors")}
+        return len(names), int((folder / "shards").read_text())
+
+
+def _place(
+    settings: DataSettings, tokenizer: Encoder, voice: Voice, paths: Sequence[str] | None, said: set[str] | None,
+    sieve: Sieve, name: str,
+) -> "tuple[Sequence[Source], _Use, Path]":  # fmt: skip
+    """The files, how they are read, and the folder that this makes."""
     settings = resolved(settings)
     found = files_of(settings) if paths is None else sources(paths, settings)
     use = _Use(settings, tokenizer, voice, set() if said is None else said, sieve, name)
     folder = settings.cache_folder / "corpora" / _key(use, found)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder, voice):
-        sweep(folder)
-        manifest = _manifest(folder, voice)
-        if manifest is None:
-            manifest = _build(folder, found, use)
-        return _opened(folder, manifest)
+    return found, use, folder
 
 
 class _Use(NamedTuple):
@@ -96,18 +126,6 @@ def _key(use: _Use, found: Sequence[Source]) -> str:
     if use.sieve.key:
         facts += [use.sieve.key, use.name]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-@contextmanager
-def _alone(folder: Path, voice: Voice) -> Iterator[None]:
-    """One process at a time prepares a corpus; the system takes the lock back from one that is killed."""
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            voice.say("another run is preparing this data; waiting for it", "另一次运行正在准备此数据，等待其完成")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _manifest(folder: Path, voice: Voice) -> Mapping[str, Any] | None:
@@ -144,10 +162,14 @@ def _name(number: int, content: bytes) -> str:
     return f"{number:05d}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
 
 
-def _build(folder: Path, found: Sequence[Source], use: _Use) -> Mapping[str, Any]:
-    """Tokenise what is not there yet, then write corpus.json."""
+def _build(folder: Path, found: Sequence[Source], use: _Use, mine: range | None = None) -> Mapping[str, Any] | None:
+    """Tokenise what is not there yet, then write corpus.json.
+
+    mine: the shards to tokenise; None where others are missing then, whose number is written down.
+    """
     count = _Count(Ledger(read=0))
     names: list[str] = []
+    missing = False
     total = sum(source.size for source in found)
     with use.voice.progress("tokenising", "分词", total) as bar, ThreadPoolExecutor(2) as threads:
         reading = Reading(use.settings, count.ledger, use.voice, bar.advance, use.said)
@@ -157,11 +179,18 @@ def _build(folder: Path, found: Sequence[Source], use: _Use) -> Mapping[str, Any
             if name := _kept(folder, number, use.voice):
                 places = [_Place(row.file, row.line, row.begins) for row, _ in rows]
                 lengths = _arrays(folder / name)["lengths"]
+            elif mine is not None and number not in mine:
+                deque(rows, 0)
+                missing = True
+                places, lengths = [], np.zeros(0, np.uint32)
             else:
                 places, arrays = _tokenised(rows, use.tokenizer, threads)
                 name, lengths = _write(folder, number, arrays), arrays["lengths"]
             count.add(places, lengths.tolist())
-            names.append(name)
+            names.append(name or "")
+    if missing:
+        replace_file(folder / "shards", str(len(names)))
+        return None
     ledger = count.closed()
     if not count.tokens:
         raise DanluError("E1211", where=[source.name for source in found], found=dict(ledger.dropped))

@@ -1,11 +1,11 @@
-"""`danlu data inspect | check | split`."""
+"""`danlu data inspect | check | split | prepare`."""
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 from pydantic import Field
 
@@ -18,24 +18,32 @@ from danlu.data.sources import DataSettings, resolved, sources
 from danlu.errors import DanluError
 from danlu.files import replace_file
 from danlu.recipes.call import Answer, Call, Common
+from danlu.recipes.halves import Deceived
 from danlu.recipes.loading import loading
 from danlu.recipes.machine import size_in_words
 from danlu.recipes.objectives import OBJECTIVES
+from danlu.recipes.pictures.inspect import inspect as inspect_pictures
+from danlu.recipes.pictures.plan import sees_pictures
 from danlu.recipes.plan import plan
-from danlu.recipes.pretrain import chosen_for, make_tokenizer
+from danlu.recipes.preparing import prepared
+from danlu.recipes.pretrain import chosen_for, first_model, make_tokenizer
 from danlu.recipes.runs import folder_problems, slug
 from danlu.recipes.start import find_tokenizer
 from danlu.report.inspection import inspection_page
+from danlu.train.evaluation import Batches
 from danlu.voice import Voice
 
 
 class Data(Common):
-    """rows, html: of inspect. share: of split, the part that is set aside."""
+    """rows, html: of inspect. share: of split, the part that is set aside. part (K/N), parts, on: of prepare."""
 
     data: DataSettings = DataSettings()
     rows: int = Field(3, ge=1, le=1000)
     html: Path | None = None
     share: float = Field(0.1, gt=0, lt=1)
+    part: str | None = None
+    parts: int = Field(1, ge=1, le=100_000)
+    on: Literal["here", "ray"] = "here"
 
 
 class Reach(NamedTuple):
@@ -49,13 +57,18 @@ class Reach(NamedTuple):
 
 def data(call: Call) -> Answer:
     """The verb."""
-    action, rest = call.choose(("inspect", "check", "split"))
-    return {"inspect": inspect, "check": check, "split": split}[action](rest)
+    actions: dict[str, Callable[[Call], Answer]] = {
+        "inspect": inspect, "check": check, "split": split, "prepare": prepare,
+    }  # fmt: skip
+    action, rest = call.choose(tuple(actions))
+    return actions[action](rest)
 
 
 def inspect(call: Call) -> Answer:
     """Exactly what a pretraining run of this START on this DATA would see, from its first row on."""
     settings = call.only("rows", "html").build(Data)
+    if sees_pictures(call):
+        return inspect_pictures(call, settings.rows, settings.html)
     ready = plan(call.without("rows", "html"))
     if call.dry_run:
         return call.rehearse(ready.settings)
@@ -64,7 +77,11 @@ def inspect(call: Call) -> Answer:
     divided = divide(ready.settings.data, tokenizer, call.voice)
     chosen = chosen_for(ready.settings, start.family)
     parts = loading(ready.settings, divided, tokenizer, start.family, chosen, start.languages).parts
-    seen = [look(part.training, tokenizer, settings.rows, described(turn, call.voice)) for turn, part in parts.items()]
+    loaders: dict[str, Batches] = {turn: part.training for turn, part in parts.items()}
+    if "replaced" in chosen.weights:
+        begun = first_model(ready, tokenizer)
+        loaders = {turn: Deceived(part.training, begun) for turn, part in parts.items()}
+    seen = [look(each, tokenizer, settings.rows, described(turn, call.voice)) for turn, each in loaders.items()]
     for each in seen:
         if len(seen) > 1:
             print(each.objective)
@@ -79,6 +96,12 @@ def inspect(call: Call) -> Answer:
 def described(turn: str, voice: Voice) -> str:
     """The objectives of a turn in words."""
     return " + ".join(f"{name}: {voice.pick(OBJECTIVES[name].en, OBJECTIVES[name].zh)}" for name in turn.split("+"))
+
+
+def prepare(call: Call) -> Answer:
+    """Tokenise before training: everything, or one part of N, each on a machine of its own."""
+    own = call.only("part", "parts", "on").build(Data)
+    return prepared(call, own.part, own.parts, own.on)
 
 
 def check(call: Call) -> Answer:
