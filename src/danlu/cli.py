@@ -54,6 +54,8 @@ VERBS = (
          "train a model from nothing, or further; resume a run", "从零预训练、继续预训练，或恢复中断的运行"),
     Verb("finetune", "danlu.recipes.finetune", "finetune",
          "teach a model a task from a small file", "用一份小数据教模型完成任务"),
+    Verb("merge", "danlu.recipes.merge", "merge",
+         "make an adapter and the model below it one plain model", "把适配器与底座合并成一个普通模型"),
     Verb("evaluate", "danlu.recipes.evaluate", "evaluate",
          "measure a model on a text, with intervals", "在文本上评测模型，给出置信区间"),
     Verb("chat", "danlu.recipes.chat", "chat",

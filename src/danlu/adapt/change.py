@@ -24,6 +24,7 @@ from danlu.adapt.changes import (
 )
 from danlu.adapt.targets import adapters, named
 from danlu.errors import DanluError, nearest
+from danlu.nn.adapters import Prefixes, Prompts
 
 Change = Annotated[
     Full | Head | Top | BitFit | Lora | Dora | Ia3 | BottleneckAdapter | PrefixTuning | PromptTuning,
@@ -90,3 +91,9 @@ def load_tensors(
             found, possible = f"{each} {tuple(tensors[each].shape)}", tuple(parameter.shape)
             raise DanluError("E2005", where=where, found=found, possible=possible)
         parameter.data.copy_(tensors[each])
+
+
+def virtual_tokens(model: nn.Module) -> int:
+    """How many of a model's positions prefixes and prompts take from the text."""
+    places = [place for _, place in adapters(model) if isinstance(place, (Prefixes, Prompts))]
+    return max((place.count for place in places), default=0)

@@ -27,6 +27,7 @@ class Part(Settings):
     rate: by how much a learning rate that suits the whole model may be multiplied where only this trains.
     """
 
+    kind: str
     adds: ClassVar[bool] = False
     rate: ClassVar[float] = 1.0
 
@@ -34,7 +35,7 @@ class Part(Settings):
         """Mark what trains. E2003 where that is nothing."""
         train_only(model, lambda each: self.trains(each, model))
         if not any(parameter.requires_grad for parameter in model.parameters()):
-            raise DanluError("E2003", found=self.kind)  # type: ignore[attr-defined]
+            raise DanluError("E2003", found=self.kind)
 
     def trains(self, name: str, model: nn.Module) -> bool:
         raise NotImplementedError
@@ -95,6 +96,7 @@ class Addition(Settings):
     frozen weights of the blocks are kept; none: as they are.
     """
 
+    kind: str
     adds: ClassVar[bool] = True
     merges: ClassVar[bool] = True  # whether a plain model can compute the same
     rate: ClassVar[float] = 10.0
@@ -104,13 +106,18 @@ class Addition(Settings):
     def apply(self, model: nn.Module, seed: int = 0, name: str = NAME) -> None:
         """Add, switch to what was added, and let it train. The same seed adds the same numbers. E2011 where the name
         is taken."""
-        chosen = named(self.also, model)
+        named(self.also, model)
         if any(name in place.adapters for place in model.modules() if isinstance(place, Adapters)):
             raise DanluError("E2011", found=name)
         if self.base != "none":
             quantize(model, self.base)
         self.add(model, seed, name)
-        train_only(model, lambda each: f".adapters.{name}." in each or chosen(each))
+        self.mark(model, name)
+
+    def mark(self, model: nn.Module, name: str = NAME) -> None:
+        """Let what was added train, and `also`; nothing else."""
+        chosen = named(self.also, model)
+        train_only(model, lambda each: f".adapters.{name}." in each or (".adapters." not in each and chosen(each)))
 
     def add(self, model: nn.Module, seed: int, name: str) -> None:
         raise NotImplementedError
@@ -128,7 +135,7 @@ class OnLinear(Addition):
             base = layer.base if isinstance(layer, AdaptedLinear) else layer
             part = self.part(path, base)
             if isinstance(part, (LowRank, Bottleneck)) and not next(part.parameters()).is_meta:
-                part.draw(generator_of(seed, f"{path}.{self.kind}"))  # type: ignore[attr-defined]
+                part.draw(generator_of(seed, f"{path}.{self.kind}"))
             if not isinstance(layer, AdaptedLinear):
                 layer = AdaptedLinear(base)
                 replace_module(model, path, layer)
@@ -142,7 +149,7 @@ class OnLinear(Addition):
         raise NotImplementedError
 
 
-class Lora(OnLinear):
+class Thin(OnLinear):
     """W + scale · B A, both thin (Hu et al. 2021).
 
     targets: all, attention, mlp, or names of linear layers. alpha: the scale is alpha / rank, 2 where not given.
@@ -150,7 +157,6 @@ class Lora(OnLinear):
     Hayou et al. 2024). ranks and scales: of layers, by path, where they differ.
     """
 
-    kind: Literal["lora"] = "lora"
     rank: int = Field(8, ge=1)
     alpha: float | None = Field(None, gt=0)
     root: bool = False
@@ -187,10 +193,16 @@ class Lora(OnLinear):
         }  # fmt: skip
 
 
-class Dora(Lora):
+class Lora(Thin):
+    """Low-rank adaptation; see `Thin`."""
+
+    kind: Literal["lora"] = "lora"
+
+
+class Dora(Thin):
     """LoRA for the direction of each row of weights, and a learned length (Liu et al. 2024)."""
 
-    kind: Literal["dora"] = "dora"  # type: ignore[assignment]
+    kind: Literal["dora"] = "dora"
     decomposed: ClassVar[bool] = True
 
 

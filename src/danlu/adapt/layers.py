@@ -63,7 +63,8 @@ class LowRank(nn.Module):
     def _lengths(self, base: Base) -> Tensor:
         with torch.autocast(self.up.device.type, enabled=False):
             whole = torch.addmm(dense(base), self.up, self.down, alpha=self.scale)
-            return torch.linalg.vector_norm(whole, dim=1)
+            lengths: Tensor = torch.linalg.vector_norm(whole, dim=1)
+        return lengths
 
     @torch.no_grad()
     def merged(self, base: Base) -> tuple[Tensor, Tensor | None]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.adapt.changes import NAME, Addition, Ia3, Lora, PrefixTuning, PromptTuning
+from danlu.adapt.changes import NAME, Addition, Ia3, PrefixTuning, PromptTuning, Thin
 from danlu.adapt.layers import AdaptedLinear, LowRank, Scaling
 from danlu.adapt.quantized import Base, dense
 from danlu.adapt.soft import write_prefix, write_prompt
@@ -74,10 +74,10 @@ def write(model: nn.Module, change: Addition, table: Table, base: str, task: str
         return PeftFiles(*write_prompt(model, change, common, name))
     if isinstance(change, PrefixTuning):
         return PeftFiles(*write_prefix(model, change, common, name))
-    writers: dict[type[Addition], Callable[..., tuple[dict[str, Any], Tensors]]] = {Lora: _write_lora, Ia3: _write_ia3}
+    writers: dict[type[Addition], Callable[..., tuple[dict[str, Any], Tensors]]] = {Thin: _write_lora, Ia3: _write_ia3}
     writer = next((found for kind, found in writers.items() if isinstance(change, kind)), None)
     if writer is None:
-        raise DanluError("E2013", found=change.kind)  # type: ignore[attr-defined]
+        raise DanluError("E2013", found=change.kind)
     layers = {each: layer for each, layer in published_layers(model, table).items() if any(layer.adapters(name))}
     config, tensors = writer(layers, change, name)
     also, modules = _write_also(model, change, table)
@@ -94,7 +94,7 @@ def _write_also(model: nn.Module, change: Addition, table: Table) -> tuple[Tenso
     return found, sorted({theirs.rpartition(".")[0] for theirs in found})
 
 
-def _write_lora(layers: Mapping[str, Layer], change: Lora, name: str) -> tuple[dict[str, Any], Tensors]:
+def _write_lora(layers: Mapping[str, Layer], change: Thin, name: str) -> tuple[dict[str, Any], Tensors]:
     tensors: Tensors = {}
     ranks: dict[str, int] = {}
     alphas: dict[str, float] = {}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.adapt.changes import Addition, Dora, Ia3, Lora, OnLinear
+from danlu.adapt.changes import Addition, Dora, Ia3, Lora, OnLinear, Thin
 from danlu.adapt.peft import FACTOR, PREFIX, SIZE, A, B, Layer, PeftFiles, Tensors, published_layers
 from danlu.adapt.soft import read_prefix, read_prompt
 from danlu.adapt.targets import find_layers
@@ -62,7 +62,7 @@ def _narrowed(model: nn.Module, known: Addition, own: Tensors, layers: Mapping[s
     assert isinstance(known, OnLinear)
     chosen = find_layers(model, known.words(model))
     narrow = {name: tensor for name, tensor in own.items() if name.rpartition(".")[0] in chosen}
-    if not isinstance(known, Lora):
+    if not isinstance(known, Thin):
         return narrow
     for layer in layers.values():
         start = 0

@@ -14,6 +14,7 @@ from torch import nn
 from danlu.data.sources import Source
 from danlu.models.build import ModelConfig, build, parameters
 from danlu.models.families import Family
+from danlu.recipes.adapting import faster
 from danlu.recipes.machine import size_in_words
 from danlu.recipes.presets import Preset
 from danlu.settings import Data, merge
@@ -69,6 +70,7 @@ def inferred(
     optimizer = train.get("optimizer", FRESH_OPTIMIZER if fresh else "adamw")
     own = preset.rate_at(width(config)) if preset and preset.optimizer == optimizer else None
     rate = (own or suggested_rate(optimizer, width(config))) * (1 if fresh else FURTHER)
+    rate *= faster(given.get("adapt"))
     found: Data = {"data": {"length": length}, "train": {"lr": float(f"{rate:.2g}"), "optimizer": optimizer}}
     tokens = tokens_to_see(family, size, config, text, fresh)
     if not train.get("batch"):

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
+from danlu.adapt import Adapt
 from danlu.data.corruption import CorruptionSettings
 from danlu.data.sources import DataSettings
 from danlu.recipes.call import Common
@@ -39,7 +40,7 @@ class Pretrain(Common):
     start: a fresh model (`gpt-mini`), a folder, a run or a hub name. size: tiny, mini, small, base, large, of a family
     named without one. recipe: `paper`, `modern` or a name of `danlu ls recipes`: what else is said goes over it. model:
     dimensions that differ from the size's. objective: names and weights, `mlm+nsp` or
-    {mlm: 1.0, nsp: 0.5}; the family's own where not given. What is None or "auto" is inferred from the model and the
+    {mlm: 1.0, nsp: 0.5}; the family's own where not given. adapt: what trains; everything where not given. What is None or "auto" is inferred from the model and the
     amount of text before anything loads, and stands in config.yaml.
     """
 
@@ -53,6 +54,7 @@ class Pretrain(Common):
     corruption: CorruptionSettings = CorruptionSettings()
     objective: Weights = Field(default_factory=dict)
     loss: TokenSettings = TokenSettings()
+    adapt: Adapt | None = None
     train: TrainSettings = TrainSettings()
     samples: SampleSettings = SampleSettings()
 
@@ -61,7 +63,7 @@ class Finetune(Common):
     """`danlu finetune START DATA`: from a model and examples of answers to a model that gives them.
 
     start, size, model, tokenizer: as of pretraining; a fresh model learns from nothing. task: a name; inferred from the
-    columns where not given.
+    columns where not given. adapt: what trains, `lora` or {kind: lora, rank: 4}; everything where not given.
     """
 
     verb: str = Field("finetune", pattern="^finetune$")
@@ -72,4 +74,5 @@ class Finetune(Common):
     tokenizer: TokenizerChoice = TokenizerChoice()
     model: dict[str, Any] = Field(default_factory=dict)
     loss: AnswerSettings = AnswerSettings()
+    adapt: Adapt | None = None
     train: TrainSettings = TrainSettings()

@@ -105,8 +105,8 @@ def names(kind: type[BaseModel], prefix: str = "") -> list[str]:
     """Every dotted name a settings class knows."""
     found: list[str] = []
     for name, field in kind.model_fields.items():
-        inner = _group_in(field.annotation)
-        found += names(inner, f"{prefix}{name}.") if inner else [prefix + name]
+        inner = [each for group in _groups_in(field.annotation) for each in names(group, f"{prefix}{name}.")]
+        found += dict.fromkeys(inner) if inner else [prefix + name]
     return found
 
 
@@ -127,27 +127,30 @@ def _problems(kind: type[BaseModel], error: ValidationError, where: str | Path) 
 
 def _unknown(kind: type[BaseModel], name: str, where: str | Path) -> DanluError:
     *parents, last = name.split(".")
-    group = kind
+    groups = [kind]
     for parent in parents:
-        field = group.model_fields.get(parent)
-        group = (_group_in(field.annotation) if field else None) or group
-    every = names(kind)
-    near = nearest(last, group.model_fields)
+        fields = [group.model_fields[parent] for group in groups if parent in group.model_fields]
+        groups = [inner for field in fields for inner in _groups_in(field.annotation)] or groups
+    known, every = list(dict.fromkeys(each for group in groups for each in group.model_fields)), names(kind)
+    near = nearest(last, known)
     near = ".".join([*parents, near]) if near else nearest(name, every) or _by_last(last, every)
-    return DanluError("E1101", where=where, name=name, possible=list(group.model_fields), nearest=near)
+    return DanluError("E1101", where=where, name=name, possible=known, nearest=near)
 
 
 def _path(kind: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     """The names that lead to a value, without the marks pydantic adds for each member of a union."""
     path: list[str] = []
-    group: type[BaseModel] | None = kind
+    groups = [kind]
     for part in location:
-        if group is None:
+        if not groups:
             path += [str(part)] if isinstance(part, int) else []
             continue
+        if len(groups) > 1:  # the kind that was meant
+            groups = [group for group in groups if group.model_fields["kind"].default == part]
+            continue
         path.append(str(part))
-        field = group.model_fields.get(str(part))
-        group = _group_in(field.annotation) if field else None
+        field = groups[0].model_fields.get(str(part))
+        groups = _groups_in(field.annotation) if field else []
     return path
 
 
@@ -180,10 +183,11 @@ def _by_last(name: str, known: Iterable[str]) -> str | None:
     return by_last[near] if near else None
 
 
-def _group_in(annotation: Any) -> type[BaseModel] | None:
-    """The one settings class an annotation allows, if there is exactly one."""
+def _groups_in(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes an annotation allows: none, one, or several that a `kind` tells apart."""
     groups = [leaf for leaf in _leaves(annotation) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
-    return groups[0] if len(groups) == 1 else None
+    told = len(groups) < 2 or all("kind" in group.model_fields for group in groups)
+    return sorted(groups, key=lambda group: group.__name__) if told else []
 
 
 def _leaves(annotation: Any) -> set[Any]:
