@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from rich.console import Console, Group
@@ -11,7 +12,6 @@ from torch import Tensor
 
 from danlu.data.batch import IGNORED, Batch
 from danlu.data.corruption.words import Vocabulary, Words
-from danlu.data.loader import Loader
 from danlu.data.packing import PADDING
 from danlu.voice import Voice
 
@@ -34,8 +34,20 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "tokens": ("", ""),
     "source": ("  what is read", "  读入"),
     "target": ("  what is written", "  写出"),
+    "judged": ("  what the detector reads", "  判别器读入"),
 }
+SEVERAL = (("source", "target"), ("tokens", "judged"))  # rows that come in twos
+DOCUMENTS = dict.fromkeys(("tokens", "judged"), "documents")
 NONE = torch.zeros(0)
+
+
+class Batches(Protocol):
+    """Where rows come from."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def batch(self, step: int) -> Batch: ...
 
 
 @dataclass(frozen=True)
@@ -64,13 +76,13 @@ class Inspection:
         return voice.pick(f"row {number}", f"第 {number} 行") + voice.pick(*PARTS[self.parts[part]])
 
 
-def inspect(loader: Loader, tokenizer: Vocabulary, count: int, objective: str = "") -> Inspection:
+def inspect(loader: Batches, tokenizer: Vocabulary, count: int, objective: str = "") -> Inspection:
     """The first `count` rows that the first epoch will train on; `objective` is what they are said to be for."""
     batches: list[Batch] = []
     while sum(batch.rows for batch in batches) < count and len(batches) < loader.steps_per_epoch:
         batches.append(loader.batch(len(batches)))
     look = _Look(tokenizer, batches)
-    parts = ("source", "target") if "source" in batches[0].inputs else ("tokens",)
+    parts = next((each for each in SEVERAL if each[-1] in batches[0].inputs), ("tokens",))
     rows = [row for batch in batches for row in look.rows(batch, parts)][: count * len(parts)]
     cells = [cell for row in rows for cell in row]
     marks = Counter(cell.mark for cell in cells if cell.mark)
@@ -101,7 +113,7 @@ class _Look:
     def _part(self, batch: Batch, part: str) -> list[list[Cell]]:
         tokens = batch.inputs[part]
         nothing = torch.full_like(tokens, IGNORED)
-        documents = batch.inputs.get("documents" if part == "tokens" else f"{part}_documents", torch.zeros_like(tokens))
+        documents = batch.inputs.get(DOCUMENTS.get(part, f"{part}_documents"), torch.zeros_like(tokens))
         targets = nothing if part == "source" else batch.targets.get("tokens", nothing)
         pairs = batch.targets.get("pairs", nothing)
         behind = _behind(batch, documents)

@@ -24,27 +24,30 @@ PLAIN, AUTO = "plain", "auto"
 
 @dataclass(frozen=True)
 class Named:
-    """corruption: what it sets; loss: the targets it asks for; kinds: families it fits; model: what a fresh model needs
-    for it; markers: special tokens by role that a fresh tokenizer gets for it."""
+    """corruption: what it sets; losses: the targets it asks for, and what they count; kinds: families it fits; model:
+    what a fresh model needs for it; markers: special tokens by role that a fresh tokenizer gets for it."""
 
     corruption: Data
     kinds: tuple[str, ...]
     en: str
     zh: str
-    loss: str = "tokens"
+    losses: Mapping[str, float] = field(default_factory=lambda: {"tokens": 1.0})
     model: Data = field(default_factory=dict)
     markers: tuple[str, ...] = ()
 
 
 MASKED, CAUSAL, BOTH = ("masked",), ("causal",), ("sequence_to_sequence",)
+DETECTOR = "detector"
 OBJECTIVES: Mapping[str, Named] = {
     "mlm": Named({"kind": "mask"}, MASKED, "fill in hidden tokens (BERT)", "填补被遮盖的词元（BERT）"),
     "tlm": Named({"kind": "translation"}, MASKED, "the same on translations side by side (XLM)",
                  "在并列的译文上做同样的事（XLM）"),
     "nsp": Named({"pairs": "next"}, MASKED, "does the second text follow the first? (BERT)",
-                 "第二段文本是否紧接第一段？（BERT）", "pairs", {"pairs": True}),
+                 "第二段文本是否紧接第一段？（BERT）", {"pairs": 1.0}, {"pairs": True}),
     "sop": Named({"pairs": "order"}, MASKED, "are two texts in the right order? (ALBERT)",
-                 "两段文本次序是否正确？（ALBERT）", "pairs", {"pairs": True}),
+                 "两段文本次序是否正确？（ALBERT）", {"pairs": 1.0}, {"pairs": True}),
+    "rtd": Named({"kind": "detect", "mask": 1.0, "replace": 0.0}, (DETECTOR,), "which tokens were replaced? (ELECTRA)",
+                 "哪些词元被替换过？（ELECTRA）", {"tokens": 1.0, "replaced": 50.0}, {"part": "both"}),
     "clm": Named({"kind": "shift"}, CAUSAL, "write the next token (GPT)", "写出下一个词元（GPT）"),
     "prefix": Named({"kind": "prefix"}, CAUSAL, "go on from a beginning that is seen whole", "从整段可见的开头续写"),
     "fim": Named({"kind": "middle"}, CAUSAL, "write what was cut out of the middle", "写出从中间挖去的内容",
@@ -97,7 +100,8 @@ def choose(asked: Mapping[str, float], kind: str, family: Family) -> Chosen:
     E1507 where one is unknown, does not fit the family, or cannot go with another.
     """
     names = {name: weight for name, weight in asked.items() if weight} or {OF_KIND.get(kind, family.objective): 1.0}
-    possible = [name for name, named in OBJECTIVES.items() if family.kind in named.kinds]
+    kind_of_family = DETECTOR if family.objective == "rtd" else family.kind
+    possible = [name for name, named in OBJECTIVES.items() if kind_of_family in named.kinds]
     for name in names:
         if name not in possible:
             raise DanluError("E1507", name=family.name, found=name, possible=possible, nearest=nearest(name, possible))
@@ -119,17 +123,19 @@ def _together(names: Mapping[str, float], kind: str) -> tuple[Data, dict[str, Tu
     corruption = merge({"kind": PLAIN, "pairs": "none"}, *(each.corruption for each in several))
     if kind != AUTO:
         corruption["kind"] = kind
-    weights = {OBJECTIVES[name].loss: weight for name, weight in names.items()}
+    weights = {loss: weight * own for name, weight in names.items() for loss, own in OBJECTIVES[name].losses.items()}
     return corruption, {"+".join(names): Turn(corruption, {name: name for name in weights})}, weights
 
 
 def _turns(names: Mapping[str, float]) -> tuple[Data, dict[str, Turn], dict[str, float]]:
     """Objectives with rows of their own: each takes its turn as often as its weight says."""
-    turns = {}
+    turns, weights = {}, {}
     for name in names:
-        losses = titled(name, {OBJECTIVES[name].loss: OBJECTIVES[name].loss})
+        own = OBJECTIVES[name].losses
+        weights |= titled(name, own)
+        losses = titled(name, {loss: loss for loss in own})
         turns[name] = Turn(merge({"pairs": "none"}, OBJECTIVES[name].corruption), losses)
-    return {"kind": AUTO, "pairs": "none"}, turns, {name: 1.0 for turn in turns.values() for name in turn.losses}
+    return {"kind": AUTO, "pairs": "none"}, turns, weights
 
 
 def marker_tokens(roles: Iterable[str]) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from danlu.recipes.halves import joined, save, speaking
 from danlu.recipes.loading import Loading, Part, loading
 from danlu.recipes.objectives import Chosen, choose, marker_tokens
 from danlu.recipes.performing import perform
+from danlu.recipes.pictures.plan import sees_pictures
+from danlu.recipes.pictures.pretrain import pretrain as pretrain_pictures
 from danlu.recipes.plan import Plan, plan
 from danlu.recipes.runs import Run, add_results
 from danlu.recipes.samples import Sampler, beginnings, watched
@@ -45,6 +47,8 @@ CHECKED = 200  # batches that an evaluation while training looks at, at most
 
 def pretrain(call: Call) -> Answer:
     """The verb."""
+    if sees_pictures(call):
+        return pretrain_pictures(call)
     further = "next:  danlu chat {run}", "下一步：  danlu chat {run}"
     return perform(call, "pretrain", plan, introduce, carry_out, further)
 
@@ -123,15 +127,21 @@ def portions_seen(several: Sequence[Drawn]) -> list[Data]:
 def begin(ready: Plan, voice: Voice) -> Checkpoint:
     """The model before its first step, with its tokenizer."""
     settings, start = ready.settings, ready.start
+    tokenizer = None
+    if start.where is None:
+        tokenizer = make_tokenizer(settings, start.family, voice, ready.run.path / "checkpoints" / "tokenizer")
+    return adapted(first_model(ready, tokenizer), settings.adapt, settings.seed, start.name, voice)
+
+
+def first_model(ready: Plan, tokenizer: Tokenizer | None) -> Checkpoint:
+    """The model a run starts from: read, or fresh for this tokenizer."""
+    settings, start = ready.settings, ready.start
     if start.where is not None:
         loaded = Checkpoint.load(start.where)
-        loaded = joined(loaded) if "replaced" in chosen_for(settings, start.family).weights else loaded
-        return adapted(loaded, settings.adapt, settings.seed, start.name, voice)
-    tokenizer = make_tokenizer(settings, start.family, voice, ready.run.path / "checkpoints" / "tokenizer")
+        return joined(loaded) if "replaced" in chosen_for(settings, start.family).weights else loaded
+    assert tokenizer is not None
     config = start.with_vocabulary(tokenizer.vocabulary, settings.model)
-    model = build_model(config, "cpu", settings.seed)
-    fresh = Checkpoint(start.family, config, model, tokenizer)
-    return adapted(fresh, settings.adapt, settings.seed, start.name, voice)
+    return Checkpoint(start.family, config, build_model(config, "cpu", settings.seed), tokenizer)
 
 
 def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path | None = None) -> Tokenizer:

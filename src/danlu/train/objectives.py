@@ -7,8 +7,9 @@ pieces of any size and still take the mean over the whole.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from danlu.data.batch import IGNORED, Batch
 from danlu.errors import DanluError
@@ -16,6 +17,8 @@ from danlu.models.build import Model
 from danlu.models.language import LanguageModel
 from danlu.nn.loss import head_loss
 from danlu.settings import Settings
+
+DRAWN = 512  # tokens that are drawn at once: so many rows of a vocabulary in float32
 
 
 class Objective(Protocol):
@@ -106,6 +109,51 @@ class TokenObjective:
             else hidden.new_zeros(())
             for name in self.weights
         }
+
+
+class ReplacedObjective(TokenObjective):
+    """ELECTRA's two losses (Clark et al. 2020, 2): the generator fills masks, and the detector finds which tokens are
+    not what they were. The generator is not trained to deceive: no gradient passes through what it draws.
+
+    Targets: `tokens`, what was hidden; `replaced`, every token as it was, IGNORED at padding.
+    """
+
+    def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        detector = cast(LanguageModel, model)
+        generator = detector.generator
+        if generator is None:
+            raise DanluError("E1509")
+        hidden = generator.hidden(**batch.inputs)
+        tokens = token_loss(generator, hidden, batch.targets["tokens"], self.settings)
+        seen = self.deceived(generator, hidden, batch)
+        originals = batch.targets["replaced"]
+        real = originals != IGNORED
+        logits = detector(**(dict(batch.inputs) | {"tokens": seen})).squeeze(-1)[real].float()
+        replaced = binary_cross_entropy_with_logits(logits, (seen != originals)[real].float(), reduction="sum")
+        return {"tokens": tokens, "replaced": replaced}
+
+    @staticmethod
+    @torch.no_grad()
+    def deceived(generator: LanguageModel, hidden: Tensor, batch: Batch) -> Tensor:
+        """What the detector reads, (B, T): at hidden places a token as likely as the generator thinks it.
+
+        Chance comes with the batch, so that it is the same in pieces of any size, and after a resume."""
+        asked = batch.targets["tokens"] != IGNORED
+        features = generator.head.features(hidden[asked])
+        chance = batch.targets["chance"][asked].float() / 2**31
+        drawn = [
+            _drawn(generator.head.output(part), by)
+            for part, by in zip(features.split(DRAWN), chance.split(DRAWN), strict=True)
+        ]
+        tokens = batch.inputs["tokens"].clone()
+        tokens[asked] = torch.cat(drawn) if drawn else tokens[asked]
+        return tokens
+
+
+def _drawn(logits: Tensor, chance: Tensor) -> Tensor:
+    """The token at which the summed probabilities pass `chance`: (N, V), (N,) -> (N,)."""
+    summed = logits.float().softmax(-1).cumsum(-1)
+    return (summed < chance[:, None] * summed[:, -1:]).sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
 def _asked(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,8 @@ from danlu.data.corpus import Corpus
 from danlu.data.corruption.causal import middle, middle_frame, prefix
 from danlu.data.corruption.causal import shift as shift
 from danlu.data.corruption.infill import infill
+from danlu.data.corruption.mask import detect, plain
 from danlu.data.corruption.mask import mask_tokens as mask_tokens
-from danlu.data.corruption.mask import plain
 from danlu.data.corruption.pairs import PairRows
 from danlu.data.corruption.settings import CorruptionSettings as CorruptionSettings
 from danlu.data.corruption.settings import Kind
@@ -62,6 +62,7 @@ CORRUPTIONS: Mapping[Kind, Corruption] = {
     "spans": Corruption(spans, fragments, ("end",), reach=reach),
     "infill": Corruption(infill, fragments, ("mask",)),
     "mixture": Corruption(mixture, fragments, ("end",)),
+    "detect": Corruption(detect, fragments, ("mask",)),
     "translation": Corruption(translation, fragments, ("mask", "separator")),
 }
 

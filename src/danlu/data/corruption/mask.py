@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from danlu.data.batch import IGNORED, Batch
@@ -14,7 +15,8 @@ from danlu.data.order import Chance
 from danlu.data.packing import Packed
 from danlu.text.chinese import words as chinese_words
 
-CHOICE, FATE, WORD, STRETCH = range(4)  # streams of chance: which unit, what becomes of it, which word, how many units
+# Streams of chance: which unit, what becomes of it, which word, how many units; what a generator draws.
+CHOICE, FATE, WORD, STRETCH, DRAWN = *range(4), 13
 SHARE = 0.15
 # Chance of 1, 2, 3 … units at once: SpanBERT's Geo(0.2) cut at 10 (Joshi et al. 2019, 3.1), ALBERT's 1/n up to 3.
 STRETCHES = {
@@ -37,6 +39,17 @@ def mask_tokens(rows: Packed, chance: Chance, settings: CorruptionSettings, word
     others = words.ordinary[(chance.draw(width, WORD) * len(words.ordinary)).astype(np.int64)]
     tokens = np.where(hidden, words.role("mask"), np.where(replaced, others, rows.tokens))
     return batched(rows._replace(tokens=tokens), {"tokens": np.where(chosen, rows.tokens, IGNORED)})
+
+
+def detect(rows: Packed, chance: Chance, settings: CorruptionSettings, words: Words) -> Batch:
+    """Masks for a generator to fill (Clark et al. 2020, 2). Beside the hidden tokens as its targets: `replaced`, every
+    token as it was, for the detector; `chance`, 31 bits for each place, by which the generator draws."""
+    batch = mask_tokens(rows, chance, settings, words)
+    drawn = (chance.draw(rows.tokens.shape[1], DRAWN) * 2**31).astype(np.int64)
+    originals = np.where(rows.valid, rows.tokens, IGNORED)
+    return Batch(
+        batch.inputs, dict(batch.targets) | {"replaced": torch.from_numpy(originals), "chance": torch.from_numpy(drawn)}
+    )
 
 
 def plain(rows: Packed, chance: Chance, settings: CorruptionSettings, words: Words) -> Batch:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from danlu.errors import Both
 from danlu.settings import Settings
 
-Kind = Literal["mask", "plain", "shift", "prefix", "middle", "spans", "infill", "mixture", "translation"]
+Kind = Literal["mask", "plain", "shift", "prefix", "middle", "spans", "infill", "mixture", "translation", "detect"]
 
 
 class CorruptionSettings(Settings):
@@ -16,7 +16,8 @@ class CorruptionSettings(Settings):
     kind: `mask` hides tokens (BERT), `plain` leaves them, `shift` asks for the next one (GPT), `prefix` for those after
     a beginning that is seen whole, `middle` for what was cut out, `spans` for stretches that sentinels stand for (T5),
     `infill` for the undamaged text (BART), `mixture` mixes denoisers (UL2), `translation` masks pairs of sentences
-    (TLM). `auto`: spans where the tokenizer has sentinels, mask where it has a mask token, else shift.
+    (TLM), `detect` hides tokens for a generator to replace, and asks which were (ELECTRA). `auto`: spans where the
+    tokenizer has sentinels, mask where it has a mask token, else shift.
 
     share: of the tokens that are corrupted; 15 %, of infill 30 %. mask, replace: what becomes of the chosen, the rest
     stays (Devlin et al. 2018, 3.1). unit: what is masked together. stretch: how many units in a row: one, geometric
