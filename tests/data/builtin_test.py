@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from danlu.data.builtin import BUILTIN, builtin_file, docstrings, english, package_folder, paragraphs, python, samples
-from danlu.data.texts import texts
 from danlu.data.sources import DataSettings
+from danlu.data.texts import texts
 from danlu.voice import Voice
 
 

@@ -15,8 +15,8 @@ import pytest
 from danlu.data.documents import PIECE
 from danlu.data.ledger import Dropped, Ledger
 from danlu.data.reading import Reading, Row
-from danlu.data.texts import texts
 from danlu.data.sources import DataSettings, resolved, sources
+from danlu.data.texts import texts
 from danlu.errors import DanluError
 from danlu.voice import Voice
 

@@ -33,6 +33,14 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "answer not in the text": ("the answer does not stand in the text", "文本中找不到该答案"),
     "no choices": ("there are not two choices, or one is empty", "选项不足两个，或有空选项"),
     "in the test": ("the same text stands in the test or validation rows", "相同文本已出现在测试或验证数据中"),
+    "no caption": ("a picture without a caption", "图片没有说明文字"),
+    "no picture": ("a caption without a picture", "说明文字没有对应的图片"),
+    "not a picture": ("the file is no picture", "文件不是图片"),
+    "too many pixels": ("a picture of more pixels than allowed", "图片像素数超过上限"),
+    "damaged picture": ("the picture is damaged or cut off", "图片损坏或不完整"),
+    "unreadable": ("it cannot be read out of its archive", "无法从归档中读出"),
+    "one frame": ("a film of a single frame", "影片只有一帧"),
+    "cut off": ("the archive breaks off here", "归档在此处中断"),
     "surrogate": ("half of a surrogate pair, which is not text", "含有不成对的代理码位，不是合法文本"),
     "one side": ("a translation without one of its sides", "译文对照缺少一侧"),
     "too short": ("fewer characters than wanted", "字符数少于要求"),
@@ -46,8 +54,12 @@ REASONS: Mapping[str, tuple[str, str]] = {
     "near duplicate": ("nearly the same text as an earlier one", "与先前的文本几乎相同"),
     "test text": ("it holds text that is kept for testing", "含有留作测试的文本"),
 }
-# Those that say nothing about the file being damaged.
-SIFTED = frozenset(list(REASONS)[list(REASONS).index("too short") :]) | {"empty"}
+# Reasons that were asked for, in the order of their numbers on the disk.
+JUDGED = (
+    "too short", "too long", "few letters", "many digits", "many symbols", "another script", "repetitive", "duplicate",
+    "near duplicate", "test text",
+)  # fmt: skip
+SIFTED = frozenset((*JUDGED, "empty"))  # they say nothing about the file being damaged
 DETAILS = 1000  # places listed for one reason; the count goes on
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from danlu.data.duplicates import Digest, Duplicates
 from danlu.data.filters import fault
 from danlu.data.grams import normal
-from danlu.data.ledger import REASONS, Ledger
+from danlu.data.ledger import JUDGED, Ledger
 from danlu.data.overlap import Kept, test_texts
 from danlu.data.reading import Reading, Row
 from danlu.data.settings import DataSettings, spoken
@@ -31,7 +31,7 @@ MATTERS = (
     "sources", "language", "parallel", "format", "text", "columns", "documents", "encoding", "deduplicate", "filters",
     "overlap",
 )  # fmt: skip
-CODES = {reason: number for number, reason in enumerate(REASONS, 1)}
+CODES = {reason: number for number, reason in enumerate(JUDGED, 1)}
 NAMED = 20_000  # documents of which it is kept what they are like
 
 
@@ -49,13 +49,13 @@ class Sieve:
         if verdicts is None:
             yield from rows
             return
-        reasons, like = list(REASONS), self.like.get(name, {})
+        like = self.like.get(name, {})
         number = -1
         for row in rows:
             if row.begins:
                 number += 1
                 if verdicts[number]:
-                    ledger.drop(reasons[verdicts[number] - 1], row.file, row.line, like.get(str(number), ""))
+                    ledger.drop(JUDGED[verdicts[number] - 1], row.file, row.line, like.get(str(number), ""))
             if not verdicts[number]:
                 yield row
 
