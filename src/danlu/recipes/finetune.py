@@ -9,13 +9,17 @@ import torch
 from danlu.checkpoint import Checkpoint
 from danlu.data.ledger import Ledger
 from danlu.errors import DanluError, raise_all
+from danlu.evaluate.answers import knows
 from danlu.files import file_hash, replace_json
+from danlu.generate.answer import framing_of
 from danlu.models.build import build
 from danlu.models.classifier import AnswerHead, Classifier, ClassifierConfig
+from danlu.recipes.adapting import adapted, foreseen, rates, say_trained
 from danlu.recipes.call import Answer, Call, Stopped
 from danlu.recipes.finetuning import defaults, watched, with_head
+from danlu.recipes.judging import Judging, judge, keep, say_results
 from danlu.recipes.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
-from danlu.recipes.runs import Run, add_results, folder_problems, new_run
+from danlu.recipes.runs import Run, folder_problems, new_run
 from danlu.recipes.stages import Finetune
 from danlu.recipes.start import Start, find_device, find_start, fresh_tokenizer
 from danlu.recipes.tasks import Given, Material, look, material, say
@@ -24,17 +28,13 @@ from danlu.report.run import write_report
 from danlu.settings import Data
 from danlu.settings import build as build_settings
 from danlu.tasks.answering import Work
-from danlu.tasks.framing import Framing
 from danlu.tasks.splits import TEXTS
 from danlu.tasks.task import Example
 from danlu.text.tokenizer import Tokenizer
 from danlu.train.answers import AnswerObjective
-from danlu.train.hardware import autocast, compute_precision
 from danlu.train.progress import Progress
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
-
-LONGEST = 512  # tokens of a row, where nothing was said
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ def finetune(call: Call) -> Answer:
     """The verb."""
     ready = plan(call)
     if call.dry_run:
+        if ready.settings.adapt:
+            config = with_head(ready.start.family, ready.made)(ready.start.config)
+            say_trained(call.voice, foreseen(config, ready.settings.adapt), ready.settings.adapt)
         return call.rehearse(ready.settings)
     run, voice = ready.run, call.voice
     if run.state == "finished":
@@ -126,7 +129,7 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     """Do, or finish, a planned run. Stopped (a KeyboardInterrupt) where it was asked to leave in between."""
     settings, run, made = ready.settings, ready.run, ready.made
     device = find_device(settings.device)
-    checkpoint = begin(ready, voice)
+    checkpoint = adapted(begin(ready, voice), settings.adapt, settings.seed, ready.start.name, voice)
     assert isinstance(checkpoint.model, Classifier)
     work = work_of(checkpoint, made, settings.data.length)
     if ready.start.where is not None and f"heads.{work.head}.output.weight" not in checkpoint.loaded.fresh:
@@ -137,7 +140,8 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     objective = AnswerObjective({work.head: made.task.loss}, settings.loss)
     trainer = Trainer(
         checkpoint.model, objective, loader, settings.train, run.path,
-        voice=voice, seed=settings.seed, evaluate=watched(work, objective, made.validation), device=device,
+        voice=voice, seed=settings.seed, device=device, rates=rates(checkpoint),
+        evaluate=watched(work, made.validation, settings.train.precision),
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
@@ -145,8 +149,7 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     rescale(checkpoint.model.heads[work.head], work)  # type: ignore[arg-type]
     work = replace(work, shift=0.0, scale=1.0)
     replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
-    with autocast(device, compute_precision(settings.train.precision, device)):
-        measure(run, checkpoint.model, work, made)
+    measure(ready, checkpoint.model, work, voice)
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
     return run
@@ -183,11 +186,11 @@ def work_of(checkpoint: Checkpoint, made: Material, length: int | None = None) -
     assert isinstance(config, ClassifierConfig)
     if checkpoint.tokenizer is None:
         raise DanluError("E1903", where=checkpoint.where)
-    longest = min(length or LONGEST, config.length or LONGEST)
-    framing = Framing(checkpoint.tokenizer, longest, config.base.embedding.segments > 1)
     head = config.heads[made.task.name]
     shift, scale = made.unit
-    return Work(made.task, made.task.name, head.labels, framing, shift if head.bias else 0.0, scale)
+    return Work(
+        made.task, made.task.name, head.labels, framing_of(checkpoint, length), shift if head.bias else 0.0, scale
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -222,14 +225,13 @@ def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:
     } | ({"before": before.lineage} if ready.start.where else {})  # fmt: skip
 
 
-def measure(run: Run, model: Classifier, work: Work, made: Material) -> None:
-    """The finished model on the rows to choose by and to test on."""
-    from danlu.recipes.finetuning import scores
-
+def measure(ready: Plan, model: Classifier, work: Work, voice: Voice) -> None:
+    """The finished model on the rows to choose by and to test on; the predictions of the last are kept."""
+    settings, made = ready.settings, ready.made
+    how = Judging(precision=settings.train.precision, seed=settings.seed)
     for name, rows in (("validation", made.validation), ("test", made.test)):
-        if rows:
-            found = scores(model.eval(), work, rows)
-            add_results(
-                run.path,
-                [{"name": each, "data": name, "value": value, "count": len(rows)} for each, value in found.items()],
-            )
+        if any(knows(work, row) for row in rows):
+            judged = judge(model, work, rows, name, voice, how)
+            keep(ready.run.path, judged, own=True)
+            if name == "test" or not made.test:
+                say_results(judged.results, voice)

@@ -4,18 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
+from danlu.evaluate.answers import scores
 from danlu.models.build import ModelConfig
 from danlu.models.classifier import Classifier, ClassifierConfig
 from danlu.models.families import Family
 from danlu.models.families.heads import answer_config, decodes
+from danlu.recipes.adapting import faster
 from danlu.recipes.start import Start
 from danlu.recipes.tasks import Material
 from danlu.settings import Data
-from danlu.tasks.answering import Work, logits_of
+from danlu.tasks.answering import Work
 from danlu.tasks.metrics import METRICS
 from danlu.tasks.task import Row
-from danlu.train.answers import AnswerObjective
-from danlu.train.evaluation import HeldOut
+from danlu.train.settings import Precision
+from danlu.voice import Voice
 
 TRAIN: Data = {
     "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01, "betas": [0.9, 0.999], "batch": 32, "optimizer": "adamw",
@@ -33,7 +35,7 @@ def defaults(start: Start, made: Material, given: Data) -> Data:
     train = given.get("train") or {}
     width = made_width(start.config)
     rate = RATE * min(2.0, WIDTH / width) if start.where else FRESH_RATE
-    found: Data = {"train": TRAIN | {"lr": float(f"{rate:.2g}")}}
+    found: Data = {"train": TRAIN | {"lr": float(f"{rate * faster(given.get('adapt')):.2g}")}}
     if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
         low, high = EPOCHS
         found["train"]["epochs"] = float(min(high, max(low, round(ROWS / max(1, len(made.training))))))
@@ -61,36 +63,17 @@ def with_head(family: Family, made: Material) -> Callable[[ModelConfig], ModelCo
     return become
 
 
-def scores(model: Classifier, work: Work, rows: Sequence[Row]) -> dict[str, float]:
-    """The task's metrics on rows."""
-    examples = work.encode(rows)
-    logits = logits_of(model, work, examples, work.loader(examples, MEASURED, asked=False))
-    return _judged(work, work.answers(logits, examples, rows), rows)
-
-
-def _judged(work: Work, replies: Sequence[object], rows: Sequence[Row]) -> dict[str, float]:
-    said = [reply.value for reply in replies]  # type: ignore[attr-defined]
-    right = [work.task.reference(row) for row in rows]
-    return {name: METRICS[name](said, right) for name in work.task.metrics}
-
-
-def watched(
-    work: Work, objective: AnswerObjective, rows: Sequence[Row]
-) -> Callable[[nn.Module], Mapping[str, float]] | None:
+def watched(work: Work, rows: Sequence[Row], precision: Precision) -> Callable[[nn.Module], Mapping[str, float]] | None:
     """The evaluation while training: the loss and the metrics on the rows set aside. The best weights are those of the
     best first metric and, among equals, of the lowest loss."""
     if not rows:
         return None
-    examples = work.encode(rows)
-    held_out = HeldOut(objective, work.loader(examples, MEASURED))
+    first, quiet = METRICS[work.task.metrics[0]], Voice(quiet=True)
 
     def evaluate(model: nn.Module) -> Mapping[str, float]:
         assert isinstance(model, Classifier)
-        values = held_out(model)
-        logits = logits_of(model, work, examples, work.loader(examples, MEASURED, asked=False))
-        found = _judged(work, work.answers(logits, examples, rows), rows)
-        first = METRICS[work.task.metrics[0]]
+        found = scores(model, work, rows, quiet, batch=MEASURED, precision=precision)
         best = found[first.name] * (1 if first.larger_is_better else -1)
-        return {"loss": values["loss"]} | found | {"cost": 1e-3 * values["loss"] - best}
+        return found | {"cost": 1e-3 * found["loss"] - best}
 
     return evaluate
