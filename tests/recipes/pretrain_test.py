@@ -1,7 +1,9 @@
 """The pretraining stage from the outside: what is inferred, what is refused, what lies on the disk in the end."""
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +25,8 @@ from danlu.recipes.defaults import Amount, amount, inferred, operations
 from danlu.recipes.plan import plan
 from danlu.recipes.pretrain import pretrain
 from danlu.recipes.runs import Run
+from danlu.settings import parse_words
+from danlu.voice import Voice
 
 TINY = ["train.steps=6", "train.batch=4", "data.length=32", "model.width=32", "model.depth=1", "model.heads=2",
         "model.length=64", "tokenizer.vocabulary=300", "samples.tokens=4", "lang=en"]  # fmt: skip
@@ -46,6 +50,37 @@ def test_one_command_makes_a_whole_run(text: Path, capsys: pytest.CaptureFixture
     assert config["verb"] == "pretrain"
     assert config["train"]["lr"]
     assert config["tokenizer"]["kind"] == "bpe"
+
+
+def test_a_finished_run_keeps_its_newest_checkpoint_and_can_be_made_longer(trained: Run, make: Make) -> None:
+    def steps() -> list[str]:
+        return sorted(path.name for path in trained.path.glob("checkpoints/step-*"))
+
+    assert steps() == ["step-00000006"]
+    pretrain(make(trained, **{"train.steps": 9}))
+    assert steps() == ["step-00000009"]
+    assert [line["step"] for line in trained.history.steps] == list(range(1, 10))
+    assert (trained.state, trained.config["train"]["steps"]) == ("finished", 9)
+    assert json.loads((trained.model / "danlu.json").read_text())["lineage"]["steps"] == 9
+    for settings, code in (({"train.steps": 8}, "E1621"), ({"train.steps": 12, "train.lr": 1.0}, "E1621")):
+        with pytest.raises(DanluError, match=code):
+            pretrain(make(trained, **settings))
+    shutil.rmtree(trained.path / "checkpoints")
+    with pytest.raises(DanluError, match="E1622"):
+        pretrain(make(trained, **{"train.steps": 12}))
+    assert pretrain(make(trained)).metrics["step"] == 9
+
+
+def test_what_is_removed_in_the_end_is_said(text: Path) -> None:
+    heard = io.StringIO()
+    words = ("gpt-tiny", str(text))
+    for kept in (0, 2):
+        settings = parse_words(TINY)[1]
+        settings["train"] |= {"save_every": 1, "keep_finished": kept}
+        answer = pretrain(Call(words, settings, Voice("en", heard)))
+        assert answer.run
+        assert len(list(answer.run.glob("checkpoints/step-*"))) == kept
+    assert heard.getvalue().count("of disk are free again") == 2
 
 
 def test_transformers_reads_the_model_as_it_is(trained: Run) -> None:
@@ -218,7 +253,7 @@ def test_an_interrupt_is_calm_and_says_how_to_go_on(text: Path, make: Make) -> N
     run = Run(Path("runs/stop"))
     assert run.state == "interrupted"
     with pytest.raises(DanluError, match="E1621"):
-        plan(make(run, train={"steps": 8}))
+        plan(make(run, train={"lr": 1.0}))
     assert plan(make(run)).run.path == run.path
 
 

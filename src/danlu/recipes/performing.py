@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from danlu.errors import DanluError
 from danlu.recipes.call import Answer, Call, Common, Stopped
 from danlu.recipes.launching import launch, wanted
+from danlu.recipes.planning import take_up
 from danlu.recipes.processes import joined
 from danlu.recipes.runs import Run, is_run
 from danlu.train.distributed import World
@@ -73,8 +74,8 @@ def _planned(call: Call, plan: Callable[[Call], P], world: World) -> tuple[P, bo
         ready = plan(call)
         state = ready.run.state
         mine.append((ready, state == "empty"))
-        if not call.dry_run and (state == "empty" or (state == "interrupted" and call.settings.get("train"))):
-            ready.run.write_config(ready.settings.model_copy(update={"output": str(ready.run), "lang": None}))
+        if not call.dry_run and (state == "empty" or call.settings.get("train")):
+            take_up(ready.run, ready.settings)
         return str(ready.run)
 
     folder = Path(world.led(begin))

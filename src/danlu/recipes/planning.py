@@ -1,7 +1,7 @@
 """What every verb that trains does before anything heavy loads: find out what is meant, and every problem with it."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,8 +10,10 @@ from danlu.errors import DanluError, Problems, raise_all
 from danlu.models.build import ModelConfig, memory
 from danlu.recipes.call import Call, Common
 from danlu.recipes.machine import size_in_words, total_memory
-from danlu.recipes.runs import CONFIG, Run, is_run, next_free
+from danlu.recipes.runs import CARD, CONFIG, Run, is_run, next_free
 from danlu.settings import ALIASES, Data, build, canonical, merge, read_yaml
+
+LENGTHS = ("steps", "epochs", "minutes")  # what may change of a run that was begun
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Common)
@@ -55,22 +57,39 @@ def _ours(written: Data, call: Call) -> Data:
 
 
 def settings_of_run(run: Run, kind: type[C], call: Call) -> C:
-    """The settings of a run that was interrupted. E1621 where the call would change them."""
+    """The settings of a run that was begun. E1621 where the call would change more than make it longer.
+
+    E1622 where it is finished and has kept no checkpoint to go on from.
+    """
     settings = build(kind, run.config, where=run.path / CONFIG)
     said = {name: value for name, value in call.settings.items() if name not in ("lang", "output")}
-    told = build(kind, settings.model_dump(mode="json"), said) if said else settings
-    if lasting(told) != lasting(settings):
+    before = settings.model_dump(mode="json")
+    if group(said, "train").keys() & set(LENGTHS):  # one of them takes the place of another
+        before = merge(before, {"train": dict.fromkeys(LENGTHS)})
+    told = build(kind, before, said, where=call.voice.pick("command line", "命令行")) if said else settings
+    done = run.metrics.get("step", 0)
+    if lasting(told, LENGTHS) != lasting(settings, LENGTHS) or (group(said, "train").get("steps") or done) < done:
         raise DanluError("E1621", where=run.path, verb=verb_of(settings), found=said)
+    if run.state == "finished" and other_settings(run, told) and not list(run.path.glob("checkpoints/step-*")):
+        raise DanluError("E1622", where=run.path)
     return told
 
 
-def lasting(settings: C) -> C:
-    """Settings without what may change when a run goes on: where, and in how many processes."""
+def lasting(settings: C, passing: Sequence[str] = ()) -> C:
+    """Settings without what may change when a run goes on: where, in how many processes, and `passing` of `train`."""
     train: Any = getattr(settings, "train", None)
     changed = {"output": None, "lang": None, "device": "auto"}
     if train is not None:
-        changed["train"] = train.model_copy(update={"processes": None, "sharded": False})
+        changed["train"] = train.model_copy(update={"processes": None, "sharded": False, **dict.fromkeys(passing)})
     return settings.model_copy(update=changed)
+
+
+def take_up(run: Run, settings: Common) -> None:
+    """Write down the settings of a run that is to begin or go on; a finished one that is to be longer is unfinished."""
+    if run.state == "finished" and not other_settings(run, settings):
+        return
+    (run.path / CARD).unlink(missing_ok=True)
+    run.write_config(settings.model_copy(update={"output": str(run), "lang": None}))
 
 
 def interrupted_twin(run: Run, settings: Common, named: bool) -> Run:
@@ -79,17 +98,17 @@ def interrupted_twin(run: Run, settings: Common, named: bool) -> Run:
     E1621 where the folder asked for by name holds an interrupted run with other settings.
     """
     if named:
-        if run.state == "interrupted" and (found := _other_settings(run, settings)):
+        if run.state == "interrupted" and (found := other_settings(run, settings)):
             raise DanluError("E1621", where=run.path, verb=verb_of(settings), found=found)
         return run
     first = run.path.with_name(run.path.name.rpartition("-")[0]) if run.number > 1 else run.path
     earlier = (
         Run(first if number == 1 else first.with_name(f"{first.name}-{number}")) for number in range(1, run.number)
     )
-    return next((each for each in earlier if each.state == "interrupted" and not _other_settings(each, settings)), run)
+    return next((each for each in earlier if each.state == "interrupted" and not other_settings(each, settings)), run)
 
 
-def _other_settings(run: Run, settings: Common) -> list[str]:
+def other_settings(run: Run, settings: Common) -> list[str]:
     """The groups in which a run's settings differ from these; where its file is damaged, that one."""
     try:
         theirs = build(type(settings), run.config)

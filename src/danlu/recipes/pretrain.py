@@ -27,7 +27,7 @@ from danlu.recipes.performing import perform
 from danlu.recipes.pictures.plan import sees_pictures
 from danlu.recipes.pictures.pretrain import pretrain as pretrain_pictures
 from danlu.recipes.plan import Plan, plan
-from danlu.recipes.runs import Run, add_results
+from danlu.recipes.runs import Run, add_results, tidy
 from danlu.recipes.samples import Sampler, beginnings, watched
 from danlu.recipes.stages import Pretrain
 from danlu.recipes.start import find_device, fresh_tokenizer
@@ -113,6 +113,7 @@ def finish(
         measure(run, speaking(checkpoint), loaded.parts)
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
+    tidy(run, settings.train, voice)
 
 
 def portions_seen(several: Sequence[Drawn]) -> list[Data]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +11,12 @@ from typing import Any, Literal
 from danlu.errors import DanluError
 from danlu.files import remove_folder, replace_file, replace_json
 from danlu.recipes.call import Common
+from danlu.recipes.machine import size_in_words
 from danlu.report.record import Metrics, read_metrics
 from danlu.settings import Data, merge, read_yaml, to_yaml
+from danlu.train.resume import Checkpoints, verify
+from danlu.train.settings import TrainSettings
+from danlu.voice import Voice
 
 CONFIG, MODEL, CARD = "config.yaml", "model", "README.md"
 BEFORE = {CONFIG, "checkpoints", "ledger.json", "journal.jsonl", "metrics.jsonl", "lock"}  # what stands before step 1
@@ -92,6 +97,24 @@ class Run:
         """What the run has written, for people and scripts."""
         names = (CONFIG, MODEL, "metrics.jsonl", "ledger.json", "evaluation.json", "samples.json", "report.html", CARD)
         return tuple(self.path / name for name in names if (self.path / name).exists())
+
+
+def tidy(run: Run, settings: TrainSettings, voice: Voice) -> None:
+    """Remove the checkpoints that a finished run no longer needs, once those it keeps have been found whole."""
+    paths = Checkpoints(run.path / "checkpoints", keep=settings.keep, every=1, back=1).paths()
+    freed = 0
+    with suppress(OSError, DanluError):  # what cannot be removed or is damaged stays: nothing is lost by it
+        for path in paths[: settings.keep_finished]:
+            verify(path)
+        for path in paths[settings.keep_finished :]:
+            size = sum(file.stat().st_size for file in path.iterdir())
+            remove_folder(path)
+            freed += size
+    if freed:
+        voice.say(
+            f"older checkpoints removed: {size_in_words(freed)} of disk are free again",
+            f"已删除较早的检查点，释放磁盘 {size_in_words(freed)}",
+        )
 
 
 def read_results(folder: Path) -> list[Data]:

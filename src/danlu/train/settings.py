@@ -73,6 +73,7 @@ class TrainSettings(Settings):
     save_every: int | None = Field(None, ge=1)  # steps; None: ten times a run, at least every 1,000
     save_minutes: float = Field(10.0, gt=0)  # and never less often than this
     keep: int = Field(2, ge=2)  # newest checkpoints kept; one or two older ones stay for the guard to go back to
+    keep_finished: int = Field(1, ge=0)  # of a finished run, so that it can be made longer
     log_every: int = Field(1, ge=1)
     tensorboard: bool = False
 
