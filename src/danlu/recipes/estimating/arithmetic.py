@@ -49,7 +49,7 @@ def kept_by_block(stack: TransformerConfig, half: bool) -> float:
 
     The residual stream and what norms read are float32; what goes into and comes out of matrix products is bf16.
     Norm inputs 2 x 4D; products' inputs: 2D for query, key and value, 2D for the output, 2D for the feed-forward;
-    query, key, value and their result 2(2 + 2G/H)D; the feed-forward's inside 2 x 2I, or 3 x 2I where it is gated;
+    query, key, value and their result 2(2 + 2G/H)D; the feed-forward's inside 2 x 2I, or 4 x 2I where it is gated;
     masks of dropout, a byte each.
     """
     low = 2 if half else 4
@@ -57,7 +57,7 @@ def kept_by_block(stack: TransformerConfig, half: bool) -> float:
     inner = stack.attention.heads * stack.head_size
     looks = 2 if stack.cross_attention else 1
     attention = 4 * stack.width + 2 * low * stack.width + low * inner * (1 + 2 * grouped)
-    feed_forward = 4 * stack.width + low * stack.width + low * stack.mlp.inner * (3 if stack.mlp.gated else 2)
+    feed_forward = 4 * stack.width + low * stack.width + low * stack.mlp.inner * (4 if stack.mlp.gated else 2)
     masks = (looks + 1) * stack.width if stack.dropout else 0
     return looks * attention + feed_forward + masks
 

@@ -39,3 +39,10 @@ def find_machine(name: str) -> Machine:
     if plain not in known:
         raise DanluError("E2112", found=name, possible=list(known), nearest=nearest(plain, known))
     return known[plain]
+
+
+def on_name(device: str) -> Machine | None:
+    """The machine behind the name that a driver gives a device, if it is in the table: the longest name that fits."""
+    plain = device.lower().replace("-", " ")
+    fitting = [name for name in machines() if all(word in plain.split() for word in name.split("-"))]
+    return machines()[max(fitting, key=len)] if fitting else None
