@@ -35,11 +35,24 @@ def defaults(start: Start, made: Material, given: Data) -> Data:
     train = given.get("train") or {}
     width = made_width(start.config)
     rate = RATE * min(2.0, WIDTH / width) if start.where else FRESH_RATE
-    found: Data = {"train": TRAIN | {"lr": float(f"{rate * faster(given.get('adapt')):.2g}")}}
+    found: Data = {
+        "train": TRAIN | {"lr": float(f"{rate * faster(given.get('adapt')):.2g}")},
+        "embeddings": start.where is None,
+    }
     if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
         low, high = EPOCHS
-        found["train"]["epochs"] = float(min(high, max(low, round(ROWS / max(1, len(made.training))))))
+        epochs = min(high, max(low, round(ROWS / max(1, len(made.training)))))
+        steps = -(-len(made.training) // (train.get("batch") or TRAIN["batch"]))
+        found["train"] |= {"epochs": float(epochs), "evaluate_every": max(1, steps * epochs // min(LOOKS, 2 * epochs))}
     return found
+
+
+def keep_embeddings(model: Classifier) -> None:
+    """Leave the vectors of tokens as they are. A small set of rows moves only those of the words it has, away from
+    their neighbours; and their gradients and moments are most of a small model's."""
+    for tower in (model.tower, model.encoder, model.decoder):
+        if tower is not None:
+            tower.embedding.tokens.weight.requires_grad_(False)
 
 
 def made_width(config: ModelConfig) -> int:
@@ -63,9 +76,11 @@ def with_head(family: Family, made: Material) -> Callable[[ModelConfig], ModelCo
     return become
 
 
-def watched(work: Work, rows: Sequence[Row], precision: Precision) -> Callable[[nn.Module], Mapping[str, float]] | None:
+def watched(
+    work: Work, rows: Sequence[Row], precision: Precision, watch: Callable[[Mapping[str, float]], None] | None = None
+) -> Callable[[nn.Module], Mapping[str, float]] | None:
     """The evaluation while training: the loss and the metrics on the rows set aside. The best weights are those of the
-    best first metric and, among equals, of the lowest loss."""
+    best first metric and, among equals, of the lowest loss. watch: is shown what was found."""
     if not rows:
         return None
     first, quiet = METRICS[work.task.metrics[0]], Voice(quiet=True)
@@ -73,6 +88,8 @@ def watched(work: Work, rows: Sequence[Row], precision: Precision) -> Callable[[
     def evaluate(model: nn.Module) -> Mapping[str, float]:
         assert isinstance(model, Classifier)
         found = scores(model, work, rows, quiet, batch=MEASURED, precision=precision)
+        if watch:
+            watch(found)
         best = found[first.name] * (1 if first.larger_is_better else -1)
         return found | {"cost": 1e-3 * found["loss"] - best}
 

@@ -10,6 +10,7 @@ from danlu.data.corruption import CorruptionSettings
 from danlu.data.sources import DataSettings
 from danlu.recipes.call import Common
 from danlu.recipes.objectives import Weights
+from danlu.recipes.trials.settings import Search
 from danlu.settings import Settings
 from danlu.tasks.settings import TaskData
 from danlu.text.training import TokenizerSettings
@@ -63,7 +64,8 @@ class Finetune(Common):
     """`danlu finetune START DATA`: from a model and examples of answers to a model that gives them.
 
     start, size, model, tokenizer: as of pretraining; a fresh model learns from nothing. task: a name; inferred from the
-    columns where not given. adapt: what trains, `lora` or {kind: lora, rank: 4}; everything where not given.
+    columns where not given. adapt: what trains, `lora` or {kind: lora, rank: 4}; everything where not given. search:
+    how many sets of settings to try, of which the best becomes the run. seeds: so many runs that differ in nothing else.
     """
 
     verb: str = Field("finetune", pattern="^finetune$")
@@ -75,4 +77,7 @@ class Finetune(Common):
     model: dict[str, Any] = Field(default_factory=dict)
     loss: AnswerSettings = AnswerSettings()
     adapt: Adapt | None = None
+    embeddings: bool | None = None
     train: TrainSettings = TrainSettings()
+    search: Search = None
+    seeds: int = Field(1, ge=1)
