@@ -16,13 +16,16 @@ from danlu.models.build import build
 from danlu.models.classifier import AnswerHead, Classifier, ClassifierConfig
 from danlu.recipes.adapting import adapted, foreseen, rates, say_trained
 from danlu.recipes.call import Answer, Call, Stopped
-from danlu.recipes.finetuning import defaults, watched, with_head
+from danlu.recipes.finetuning import defaults, keep_embeddings, watched, with_head
 from danlu.recipes.judging import Judging, judge, keep, say_results
 from danlu.recipes.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
 from danlu.recipes.runs import Run, folder_problems, new_run
 from danlu.recipes.stages import Finetune
 from danlu.recipes.start import Start, find_device, find_start, fresh_tokenizer
 from danlu.recipes.tasks import Given, Material, look, material, say
+from danlu.recipes.trials.job import Job, Watch
+from danlu.recipes.trials.search import search
+from danlu.recipes.trials.seeds import several
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
@@ -65,7 +68,10 @@ def finetune(call: Call) -> Answer:
     if fresh:
         run.write_config(ready.settings.model_copy(update={"output": str(run), "lang": None}))
     try:
-        carry_out(ready, voice)
+        if ready.settings.search or ready.settings.seeds > 1:
+            carry_out_several(ready, voice)
+        else:
+            carry_out(ready, voice)
     except KeyboardInterrupt:
         raise Stopped(f"danlu finetune {run}") from None
     except DanluError:
@@ -125,12 +131,30 @@ def _complete(settings: Finetune, start: Start, made: Material, given: Data, sou
     )
 
 
-def carry_out(ready: Plan, voice: Voice) -> Run:
+def carry_out_several(ready: Plan, voice: Voice) -> None:
+    """The runs of a search, of several seeds, or of several seeds with the settings that a search found."""
+
+    def each(settings: Finetune, run: Run, made: Material, voice: Voice, watch: Watch | None) -> None:
+        carry_out(replace(ready, settings=settings, run=run, made=made), voice, watch)
+
+    job, settings, run = Job(ready.settings, ready.run, ready.made, each), ready.settings, ready.run
+    if settings.search:
+        settings = search(job, voice)
+    if ready.settings.seeds > 1:
+        several(job, settings, voice)
+    say_results([row for row in run.results if row["data"] == ("test" if ready.made.test else "validation")], voice)
+    write_report(run.path, voice.language)
+    write_card(run.path, voice.language)
+
+
+def carry_out(ready: Plan, voice: Voice, watch: Watch | None = None) -> Run:
     """Do, or finish, a planned run. Stopped (a KeyboardInterrupt) where it was asked to leave in between."""
     settings, run, made = ready.settings, ready.run, ready.made
     device = find_device(settings.device)
     checkpoint = adapted(begin(ready, voice), settings.adapt, settings.seed, ready.start.name, voice)
     assert isinstance(checkpoint.model, Classifier)
+    if not settings.embeddings and settings.adapt is None:
+        keep_embeddings(checkpoint.model)
     work = work_of(checkpoint, made, settings.data.length)
     if ready.start.where is not None and f"heads.{work.head}.output.weight" not in checkpoint.loaded.fresh:
         rescale(checkpoint.model.heads[work.head], work, undo=True)  # type: ignore[arg-type]
@@ -141,7 +165,7 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     trainer = Trainer(
         checkpoint.model, objective, loader, settings.train, run.path,
         voice=voice, seed=settings.seed, device=device, rates=rates(checkpoint),
-        evaluate=watched(work, made.validation, settings.train.precision),
+        evaluate=watched(work, made.validation, settings.train.precision, watch),
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
@@ -233,5 +257,5 @@ def measure(ready: Plan, model: Classifier, work: Work, voice: Voice) -> None:
         if any(knows(work, row) for row in rows):
             judged = judge(model, work, rows, name, voice, how)
             keep(ready.run.path, judged, own=True)
-            if name == "test" or not made.test:
+            if not voice.quiet and (name == "test" or not made.test):
                 say_results(judged.results, voice)

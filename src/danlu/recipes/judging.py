@@ -9,6 +9,7 @@ from danlu.checkpoint import Checkpoint
 from danlu.data.ledger import Ledger
 from danlu.errors import DanluError, nearest
 from danlu.evaluate.answers import BATCH, check_labels, predict
+from danlu.evaluate.intervals import Comparison
 from danlu.evaluate.judge import details, measured, unseen, wanted
 from danlu.evaluate.predictions import FILE, Prediction, write_predictions
 from danlu.models.classifier import Classifier, ClassifierConfig
@@ -89,6 +90,10 @@ def say_results(rows: Sequence[Data], voice: Voice) -> None:
         voice.fact(voice.pick(measure.en, measure.zh), f"{measure.write(row['value'])}{between}")
     if rows and "low" not in rows[0]:
         voice.say("one row alone has no spread, so there is no interval", "只有一行，没有离散程度可言，因此没有区间")
+
+
+def plain_comparison(found: Comparison) -> Data:
+    return found.difference.plain() | {"verdict": found.verdict, "chance": found.chance}
 
 
 def work_on(checkpoint: Checkpoint, task: str | None = None, length: int | None = None) -> Work:

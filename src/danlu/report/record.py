@@ -44,6 +44,8 @@ class Record:
     metrics: Metrics = field(default_factory=Metrics)
     ledger: Data = field(default_factory=dict)
     evaluation: Data = field(default_factory=dict)
+    search: Data = field(default_factory=dict)  # what a search tried
+    seeds: Data = field(default_factory=dict)  # runs that differ in their seed
     samples: Sequence[Row] = ()
     journal: Sequence[Row] = ()  # what happened to the process
     danlu: Data = field(default_factory=dict)  # model/danlu.json: family, changes, lineage, hashes
@@ -70,6 +72,8 @@ def read_record(folder: Path) -> Record:
         metrics=read_metrics(folder / "metrics.jsonl"),
         ledger=_mapping(folder / "ledger.json"),
         evaluation=_mapping(folder / "evaluation.json"),
+        search=_mapping(folder / "search.json"),
+        seeds=_mapping(folder / "seeds.json"),
         samples=_list(folder / "samples.json"),
         journal=[row for row in _rows(folder / "journal.jsonl") if row and "event" in row],
         danlu=_mapping(folder / "model" / "danlu.json"),
