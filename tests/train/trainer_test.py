@@ -209,6 +209,21 @@ def test_evaluation_leaves_training_as_it_was(tmp_path: Path) -> None:
     assert len(lines_of(tmp_path / "with", "evaluation")) == 10
 
 
+def test_threads_are_used_told_and_given_back(tmp_path: Path) -> None:
+    used: list[int] = []
+
+    def counting(model: nn.Module) -> dict[str, float]:
+        used.append(torch.get_num_threads())
+        return {"loss": 1.0}
+
+    before = torch.get_num_threads()
+    for steps, threads in ((3, before), (6, before + 1)):
+        trainer(tmp_path, steps=steps, threads=threads, evaluate=counting, evaluate_every=3).run()
+    assert used == [before, before + 1]
+    assert torch.get_num_threads() == before
+    assert f"threads {before} -> {before + 1}" in (tmp_path / "journal.jsonl").read_text()
+
+
 def test_held_out_losses_are_token_weighted_means() -> None:
     model, loader = TinyModel(dropout=0.0), TinyLoader(epoch=3)
     total, count = 0.0, 0

@@ -12,6 +12,7 @@ from danlu.recipes.planning import take_up
 from danlu.recipes.processes import joined
 from danlu.recipes.runs import Run, is_run
 from danlu.train.distributed import World
+from danlu.train.memory import hold_memory
 from danlu.voice import Voice
 
 
@@ -36,6 +37,7 @@ def perform(
 
     introduce: says what was inferred. further: what to do next with `{run}`, in both languages.
     """
+    hold_memory()  # before there are threads, each of which would get an arena of its own
     with joined(call) as world:
         voice = call.voice if world.leads else call.voice.silenced()
         call = replace(call, voice=voice)

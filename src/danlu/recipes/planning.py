@@ -80,7 +80,9 @@ def lasting(settings: C, passing: Sequence[str] = ()) -> C:
     train: Any = getattr(settings, "train", None)
     changed = {"output": None, "lang": None, "device": "auto"}
     if train is not None:
-        changed["train"] = train.model_copy(update={"processes": None, "sharded": False, **dict.fromkeys(passing)})
+        changed["train"] = train.model_copy(
+            update={"processes": None, "sharded": False, "threads": None, **dict.fromkeys(passing)}
+        )
     return settings.model_copy(update=changed)
 
 

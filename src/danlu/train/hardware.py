@@ -63,6 +63,17 @@ def give_back_memory(device: torch.device) -> None:
 
 
 @contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """While entered, torch spreads its work over so many cores; None: as many as it found."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def recomputed(model: nn.Module, wanted: bool) -> Iterator[None]:
     """While entered, each block keeps only its input for the backward pass (Chen et al. 2016).
 

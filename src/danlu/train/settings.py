@@ -61,6 +61,7 @@ class TrainSettings(Settings):
     clip: float | None = Field(1.0, gt=0)  # the longest gradient; None: as long as it is
     guard: GuardSettings = GuardSettings()
 
+    threads: int | None = Field(None, ge=1)  # processor cores that a step is spread over; None: all
     precision: Precision = "auto"  # auto: bf16 where the processor multiplies it natively
     compile: bool = False
     processes: int | None = Field(None, ge=1)  # None: one for each GPU, or one; torchrun's number comes first

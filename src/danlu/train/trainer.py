@@ -23,6 +23,7 @@ from danlu.train.hardware import (
     compute_precision,
     naming_memory,
     recomputed,
+    using_threads,
 )
 from danlu.train.layers import Thawing, rates_by_layer, set_rates
 from danlu.train.log import Board, Journal, Metrics
@@ -67,6 +68,7 @@ class Trainer:
         world: World | None = None, rates: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
+        hold_memory()
         self.device = torch.device(device)
         self.world = world = world or World()
         self.model, self.objective, self.settings, self.folder = model, objective, settings, Path(folder)
@@ -118,9 +120,11 @@ class Trainer:
         """Train to the end, to an early stop, or until asked to leave; `progress.ended` says which."""
         self.world.agree(self.folder, self._common())
         self._refuse_without_targets()
-        hold_memory()
         trained, leads = self.layout.trained, self.world.leads
-        with locked(self.folder) if leads else nullcontext(), self.leaving, naming_memory(self.device):
+        with (
+            locked(self.folder) if leads else nullcontext(), self.leaving, naming_memory(self.device),
+            using_threads(self.settings.threads),
+        ):  # fmt: skip
             self._resume()
             if self.settings.tensorboard and leads:
                 self.board = Board(self.folder / "tensorboard", self.progress.step)
@@ -340,7 +344,7 @@ class Trainer:
 
     def _plain(self) -> dict[str, Any]:
         """All of a checkpoint that is not tensors."""
-        settings = self.settings.model_dump(mode="json") | {"seed": self.seed}
+        settings = self.settings.model_dump(mode="json", exclude={"threads"}) | {"seed": self.seed}
         return {
             **self.state.plain(),
             "metrics": self.metrics.size,
