@@ -145,6 +145,11 @@ class Corpus:
         return self.tokens.take(np.arange(start, start + int(self.lengths[index])))
 
     @property
+    def title(self) -> str:
+        """Its name, with the languages where those do not say the same."""
+        return f"{self.name} ({', '.join(self.languages)})" if set(self.languages) - {self.name} else self.name
+
+    @property
     def is_parallel(self) -> bool:
         """Whether its documents are translations: the same in each of its languages."""
         return len(self.languages) > 1

@@ -43,7 +43,7 @@ def divide(settings: DataSettings, tokenizer: Encoder, voice: Voice) -> Division
     ]
     if settings.sources:
         corpora = [replace(each, weight=weight) for each, weight in zip(corpora, weights, strict=True)]
-    sampling = _sampling(settings)
+    sampling = sampling_of(settings)
     if settings.validation:
         validation = prepare(settings, tokenizer, voice, settings.validation, said)
         kept = replace(validation.ledger, trained=0, held_out=validation.ledger.trained)
@@ -69,7 +69,8 @@ def weights_of(settings: DataSettings) -> list[float | None]:
     return list(weights)
 
 
-def _sampling(settings: DataSettings) -> float:
+def sampling_of(settings: DataSettings) -> float:
+    """The exponent that sources without weights are drawn by."""
     if settings.sampling != "auto":
         return settings.sampling
     return XLM_SAMPLING if len(settings.languages) > 1 else 1.0

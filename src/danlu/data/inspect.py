@@ -63,21 +63,26 @@ class Cell:
 @dataclass(frozen=True)
 class Inspection:
     """Rows as they enter the model; `counts` are over these rows. `parts`: an encoder-decoder's rows come in twos, what
-    is read and what is written."""
+    is read and what is written. `origins`: what the sources of the rows are called."""
 
     objective: str
     rows: list[list[Cell]]
     counts: dict[str, int]
     parts: tuple[str, ...] = ("tokens",)
+    origins: tuple[str, ...] = ()
 
     def title(self, at: int, voice: Voice) -> str:
         """What `rows[at]` is called."""
         number, part = divmod(at, len(self.parts))
-        return voice.pick(f"row {number}", f"第 {number} 行") + voice.pick(*PARTS[self.parts[part]])
+        source = f" · {self.origins[number]}" if any(self.origins) else ""
+        return voice.pick(f"row {number}", f"第 {number} 行") + source + voice.pick(*PARTS[self.parts[part]])
 
 
-def inspect(loader: Batches, tokenizer: Vocabulary, count: int, objective: str = "") -> Inspection:
-    """The first `count` rows that the first epoch will train on; `objective` is what they are said to be for."""
+def inspect(
+    loader: Batches, tokenizer: Vocabulary, count: int, objective: str = "", origins: Sequence[str] = ()
+) -> Inspection:
+    """The first `count` rows that the first epoch will train on; `objective` is what they are said to be for, `origins`
+    what their sources are called."""
     batches: list[Batch] = []
     while sum(batch.rows for batch in batches) < count and len(batches) < loader.steps_per_epoch:
         batches.append(loader.batch(len(batches)))
@@ -93,7 +98,7 @@ def inspect(loader: Batches, tokenizer: Vocabulary, count: int, objective: str =
         "targets": sum(cell.target is not None for cell in cells),
         **{mark: marks[mark] for mark in MARKS if marks[mark]},
     }
-    return Inspection(objective or ("masked" if look.masked else "causal"), rows, counts, parts)
+    return Inspection(objective or ("masked" if look.masked else "causal"), rows, counts, parts, tuple(origins))
 
 
 class _Look:

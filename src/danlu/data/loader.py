@@ -91,6 +91,11 @@ class Loader:
         chance = Chance(self.seed, epochs, rows)
         return self.corruption(self.rows.take(rows, chance), chance)
 
+    def origins(self, count: int) -> list[str]:
+        """What the sources of the first rows are called."""
+        steps = range(-(-count // max(1, len(self.samples(0)[1]))))
+        return self.rows.origins(np.concatenate([self.samples(step)[1] for step in steps])[:count])
+
     def drawn(self, batches: int) -> list[Drawn]:
         """How much of each source the first batches hold."""
         return drawn(self.rows, self.seed, int(self.growth.numbers(batches)[0]))

@@ -94,7 +94,7 @@ class MixedRows(Rows):
 
     def origins(self, indices: ArrayLike) -> list[str]:
         owner = self._owner(np.atleast_1d(np.asarray(indices, np.int64)))
-        return [self.sources[number].corpus.name for number in owner]
+        return [self.sources[number].corpus.title for number in owner]
 
     def drawn(self, seed: int, samples: int) -> list[Drawn]:
         """What the first `samples` of a loader's samples were made of: whole epochs, and the beginning of one."""

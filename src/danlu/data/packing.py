@@ -133,8 +133,8 @@ class Rows:
         return Packed(tokens, documents, documents != PADDING, languages=languages)
 
     def origins(self, indices: ArrayLike) -> list[str]:
-        """The name of the source of each of these rows."""
-        return [self.corpus.name] * len(np.atleast_1d(np.asarray(indices)))
+        """What the source of each of these rows is called."""
+        return [self.corpus.title] * len(np.atleast_1d(np.asarray(indices)))
 
     def _written(self, parts: _Fragments, owner: Numbers, place: Numbers) -> Numbers:
         """The token at each place of a framed fragment."""

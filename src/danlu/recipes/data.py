@@ -2,19 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, NamedTuple, TextIO
+from typing import Any, Literal, NamedTuple, TextIO
 
 from pydantic import Field
 
-from danlu.data.division import MANY, divide
+from danlu.data.division import MANY, divide, sampling_of, weights_of
 from danlu.data.inspect import inspect as look
 from danlu.data.inspect import show
-from danlu.data.ledger import REASONS, Ledger
-from danlu.data.reading import Reading, Row
-from danlu.data.sources import DataSettings, resolved, sources
+from danlu.data.ledger import REASONS, Dropped, Ledger
+from danlu.data.mixing import shares
+from danlu.data.reading import Row
+from danlu.data.settings import spoken
+from danlu.data.sifting import read, sift
+from danlu.data.sources import DataSettings, all_files, resolved
 from danlu.errors import DanluError
 from danlu.files import replace_file
 from danlu.recipes.call import Answer, Call, Common
@@ -81,7 +84,10 @@ def inspect(call: Call) -> Answer:
     if "replaced" in chosen.weights:
         begun = first_model(ready, tokenizer)
         loaders = {turn: Deceived(part.training, begun) for turn, part in parts.items()}
-    seen = [look(each, tokenizer, settings.rows, described(turn, call.voice)) for turn, each in loaders.items()]
+    seen = [
+        look(each, tokenizer, settings.rows, described(turn, call.voice), parts[turn].training.origins(settings.rows))
+        for turn, each in loaders.items()
+    ]
     for each in seen:
         if len(seen) > 1:
             print(each.objective)
@@ -109,12 +115,14 @@ def check(call: Call) -> Answer:
     settings, chosen = _chosen(call)
     if call.dry_run:
         return call.rehearse(settings)
-    ledger, pick = Ledger(), call.voice.pick
-    found = sources(chosen.paths, chosen)
-    with call.voice.progress("reading", "读取", sum(source.path.stat().st_size for source in found)) as bar:
-        reach = measure(Reading(chosen, ledger, call.voice, bar.advance).rows(found))
+    ledger, pick, several = Ledger(), call.voice.pick, {}
+    found, sieve, weights_of_all = all_files(chosen), sift(chosen, call.voice), weights_of(chosen)
+    with call.voice.progress("reading", "读取", sum(source.size for source in found)) as bar:
+        for name, part in chosen.parts.items():
+            several[name] = measure(read(part, name, sieve, ledger, call.voice, bar.advance))
+    reach = Reach(*map(sum, zip(*several.values(), strict=True)))
     facts = (
-        (pick("files", "文件"), f"{len(found):,}"),
+        (pick("files", "文件"), f"{sum(len(source.files) for source in found):,}"),
         (pick("rows read", "读入行"), f"{ledger.read or 0:,}"),
         (pick("documents", "文档"), f"{reach.documents:,}"),
         (pick("characters", "字符"), f"{reach.characters:,} ({size_in_words(reach.bytes)})"),
@@ -123,11 +131,36 @@ def check(call: Call) -> Answer:
     for name, value in facts:
         call.voice.fact(name, value)
     for reason, count in ledger.dropped.items():
-        places = [f"{each.file}:{each.line}" for each in ledger.details if each.reason == reason][:3]
+        places = [_place(each, call.voice) for each in ledger.details if each.reason == reason][:3]
         more = " …" if count > len(places) else ""
         call.voice.fact(f"  {pick(*REASONS.get(reason, (reason, reason)))}", f"{count:,}  ({', '.join(places)}{more})")
     counted = reach._asdict() | {"files": len(found), "rows": ledger.read, "dropped": dict(ledger.dropped)}
+    if chosen.sources:
+        counted["sources"] = _sources(chosen, several, weights_of_all, call.voice)
     return Answer(metrics=counted, passed=reach.documents > 0)
+
+
+def _place(dropped: Dropped, voice: Voice) -> str:
+    same = voice.pick(f" like {dropped.like}", f" 与 {dropped.like} 相同") if dropped.like else ""
+    return f"{dropped.file}:{dropped.line}{same}"
+
+
+def _sources(
+    chosen: DataSettings, several: Mapping[str, Reach], weights: Sequence[float | None], voice: Voice
+) -> dict[str, Any]:
+    """Each source: how much it holds, in which languages, and how often it would be drawn."""
+    given = [weight for weight in weights if weight is not None]
+    drawn = [weight / sum(given) for weight in given] or list(
+        shares([max(1, each.bytes) for each in several.values()], sampling_of(chosen))
+    )
+    found = {}
+    for (name, part), each, share in zip(chosen.parts.items(), several.values(), drawn, strict=True):
+        languages = ", ".join(spoken(part)) or "–"
+        held = voice.pick(f"{each.documents:,} documents", f"{each.documents:,} 篇文档")
+        words = f"{languages}  {held}  {size_in_words(each.bytes)}  {share:.1%}"
+        voice.fact(voice.pick(f"source {name}", f"数据源 {name}"), words)
+        found[name] = each._asdict() | {"languages": list(spoken(part)), "share": float(share)}
+    return found
 
 
 def split(call: Call) -> Answer:
@@ -141,8 +174,10 @@ def split(call: Call) -> Answer:
         raise problem
     if call.dry_run:
         return call.rehearse(settings)
-    name, found = slug(chosen.paths[0]), sources(chosen.paths, chosen)
-    reach = measure(Reading(chosen, Ledger(), call.voice).rows(found))
+    if not chosen.paths:
+        raise DanluError("E1005", word="DATA", possible=["DATA"])
+    name, sieve = slug(chosen.paths[0]), sift(chosen, call.voice)
+    reach = measure(read(chosen, "", sieve, Ledger(), call.voice))
     if reach.pieces < 2:
         raise DanluError("E1224", share=f"{settings.share:.1%}", found=f"{reach.documents}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +185,7 @@ def split(call: Call) -> Answer:
     counts = [0, 0]
     with ExitStack() as stack:
         files = [stack.enter_context(path.open("w", encoding="utf8")) for path in paths]
-        again = Reading(chosen, Ledger(), call.voice.silenced()).rows(found)
+        again = read(chosen, "", sieve, Ledger(), call.voice.silenced())
         for side, text in sides(again, settings.share, reach):
             _write(files[side], text)
             counts[side] += 1
@@ -204,7 +239,7 @@ def _chosen(call: Call) -> tuple[Data, DataSettings]:
     """The settings, and where the data lies. E1005 without any."""
     settings = call.build(Data)
     paths = call.words or settings.data.paths
-    if not paths:
+    if not (paths or settings.data.any):
         raise DanluError("E1005", word="DATA", possible=["DATA"])
     return settings, resolved(settings.data.model_copy(update={"paths": tuple(paths)}))
 

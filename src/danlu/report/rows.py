@@ -21,11 +21,31 @@ def ledger_section(record: Record, voice: Voice) -> Section | None:
     if places:
         columns = [voice.pick("reason", "原因"), voice.pick("file", "文件"), voice.pick("line", "行")]
         rows = [[_reason(row, voice), row.get("file", ""), row.get("line", "")] for row in places[:MAX_ROWS]]
+        if any(row.get("like") for row in places[:MAX_ROWS]):
+            columns.append(voice.pick("like", "相同处"))
+            rows = [[*cells, row.get("like", "")] for cells, row in zip(rows, places, strict=False)]
         parts.append(
             fold(voice.pick("dropped rows, one by one", "逐行列出被丢弃的行"), table(columns, rows, numeric=(2,)))
         )
+    if drawn := [row for row in record.ledger.get("sources") or [] if isinstance(row, dict)]:
+        parts.append(_sources(drawn, voice))
     note = voice.pick("Each row that was read ends in exactly one of these.", "读入的每一行恰好归入其中一类。")
     return Section("ledger", voice.pick("Every row of data", "每一行数据的去向"), panel(*parts), note)
+
+
+def _sources(rows: list[Row], voice: Voice) -> Html:
+    """How much of each source was trained on, and how often."""
+    turns = any(row.get("turn") for row in rows)
+    head = [voice.pick("source", "数据源"), voice.pick("languages", "语言"), voice.pick("tokens seen", "所见词元"),
+            voice.pick("share", "占比"), voice.pick("times through it", "通读遍数")]  # fmt: skip
+    head = ([voice.pick("objective", "目标")] if turns else []) + head
+    cells = [
+        ([row.get("turn", "")] if turns else [])
+        + [row.get("name") or voice.pick("all data", "全部数据"), ", ".join(row.get("languages") or []),
+           f"{row.get('tokens', 0):,}", f"{row.get('share', 0):.1%}", f"{row.get('epochs', 0):.2f}"]
+        for row in rows
+    ]  # fmt: skip
+    return table(head, cells, numeric=tuple(range(len(head) - 3, len(head))))
 
 
 def bucket_counts(ledger: Data) -> dict[str, int]:
