@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -51,6 +52,8 @@ CHEAPER = (
     (r'"steps": \d+', '"steps": 2'),
     (r"^(danlu pretrain (?!runs/\S+$|--help)(?:(?!train\.steps).)+)$", r"\1 train.steps=2"),
     (r"^(danlu pretrain .*train\.steps=2.*)$", r"\1 samples.tokens=4"),
+    (r"^danlu finetune minilm\b(.*)$", r"danlu finetune bert-tiny\1"),
+    (r"^(danlu finetune (?!runs/\S+$|--help)(?:(?!train\.steps).)+)$", r"\1 train.steps=2"),
     (r"builtin:english\b", "my.txt"),
     (r"\btokens=\d+", "tokens=8"),
     (r"max_new_tokens=\d+", "max_new_tokens=8"),
@@ -310,6 +313,7 @@ def sample_files(folder: Path) -> None:
     ]
     lines = "".join(json.dumps(pair) + "\n" for pair in pairs)
     (folder / "pairs.jsonl").write_text(lines, encoding="utf8")
+    shutil.copytree(ROOT / "examples", folder / "examples")
 
 
 def old_model(folder: Path) -> None:
