@@ -56,3 +56,12 @@ def test_dropout_share_scale_seed_and_rest() -> None:
     assert abs((first == 0).float().mean().item() - 0.1) < 1e-3
     assert abs(first.mean().item() - 1) < 1e-3
     assert torch.equal(layer.eval()(x), x)
+
+
+def test_dropout_does_not_break_a_compiled_graph() -> None:
+    x = torch.ones(1000)
+    layer = torch.compile(Dropout(0.5), fullgraph=True, backend="eager")
+    torch.manual_seed(0)
+    dropped = layer(x)
+    assert set(dropped.tolist()) == {0.0, 2.0}
+    assert 0.4 < dropped.count_nonzero() / 1000 < 0.6

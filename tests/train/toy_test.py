@@ -12,9 +12,10 @@ from danlu.data.batch import IGNORED, Batch
 from danlu.data.corpus import Corpus
 from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.loader import Loader
+from danlu.data.turns import Turns
 from danlu.models.build import Model, build
 from danlu.models.families import fresh
-from danlu.train.objectives import TokenObjective, TokenSettings
+from danlu.train.objectives import ReplacedObjective, TokenObjective, TokenSettings
 
 FIRST, COUNT, LENGTH = 12, 24, 32  # the words are numbers that count on, round and round
 ROLES = ("pad", "end", "start", "mask", "before", "after", "between", "regular", "extreme", "sequential")
@@ -50,6 +51,11 @@ def translated(random: np.random.Generator) -> list[int]:
     return [*(FIRST + text).tolist(), SPECIAL["separator"], *(FIRST + COUNT // 2 + text).tolist()]
 
 
+def repeated(random: np.random.Generator) -> list[int]:
+    """One word, again and again: any other was put there."""
+    return [FIRST + int(random.integers(COUNT))] * int(random.integers(6, 2 * LENGTH))
+
+
 # objective -> (model, its own words, corruption, weights, language)
 OBJECTIVES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, float], Any]] = {
     "mlm": ("bert-tiny", {"attention_dropout": 0.0}, {"kind": "mask"}, {"tokens": 1.0}, counting),
@@ -64,22 +70,40 @@ OBJECTIVES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, float
     "fim": ("gpt2-tiny", {}, {"kind": "middle"}, {"tokens": 1.0}, counting),
     "span": ("t5-tiny", {}, {"kind": "spans"}, {"tokens": 1.0}, counting),
     "ul2": ("t5-tiny", {}, {"kind": "mixture"}, {"tokens": 1.0}, counting),
+    "rtd": ("electra-tiny", {"part": "both", "table_width": 32}, {"kind": "detect", "mask": 1.0, "replace": 0.0,
+            "share": 0.3}, {"tokens": 1.0, "replaced": 50.0}, repeated),
     "infill": ("bart-tiny", {}, {"kind": "infill"}, {"tokens": 1.0}, counting),
 }  # fmt: skip
 
 
-def toy(objective: str) -> tuple[Model, TokenObjective, Loader]:
-    name, words, noise, weights, language = OBJECTIVES[objective]
+# Those that take turns.
+TURNS = {"mlm and tlm in turns": ("mlm", "tlm"), "clm and fim in turns": ("clm", "fim")}
+
+
+def loader_of(objective: str) -> Loader:
+    _, _, noise, _, language = OBJECTIVES[objective]
     texts = [language(np.random.default_rng(number)) for number in range(400)]
     settings = CorruptionSettings(**noise)
-    loader = Loader(pack(Corpus.of(texts), LENGTH, settings, WORDS), corruption(settings, WORDS), 32, 0)
+    return Loader(pack(Corpus.of(texts), LENGTH, settings, WORDS), corruption(settings, WORDS), 32, 0)
+
+
+def toy(objective: str) -> tuple[Model, TokenObjective, Loader | Turns]:
+    parts = TURNS.get(objective, (objective,))
+    name, words, _, weights, _ = OBJECTIVES[parts[0]]
     model = build(fresh(name, WORDS.vocabulary, **TINY, **words)[1])
-    return model, TokenObjective(TokenSettings(z_weight=1e-4 if "palm" in objective else 0.0), weights), loader
+    settings = TokenSettings(z_weight=1e-4 if "palm" in objective else 0.0)
+    if len(parts) == 1:
+        kind = ReplacedObjective if "replaced" in weights else TokenObjective
+        return model, kind(settings, weights), loader_of(objective)
+    each = dict.fromkeys(parts, 1.0)
+    losses = dict.fromkeys(parts, "tokens")
+    return model, TokenObjective(settings, each, losses), Turns({part: loader_of(part) for part in parts}, each)
 
 
 def mean_loss(model: Model, objective: TokenObjective, batch: Batch) -> torch.Tensor:
     counts, totals = objective.counts(batch), objective(model, batch)
-    return torch.stack([weight * totals[name] / counts[name] for name, weight in objective.weights.items()]).sum()
+    asked = [name for name, count in counts.items() if count]
+    return torch.stack([objective.weights[name] * totals[name] / counts[name] for name in asked]).sum()
 
 
 def learned(objective: str, change: Wrong = lambda batch: batch, seconds: float = 10.0) -> float:
@@ -105,7 +129,7 @@ def learned(objective: str, change: Wrong = lambda batch: batch, seconds: float 
     return 1.0
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", [*OBJECTIVES, *TURNS])
 def test_half_the_loss_in_ten_seconds_on_one_thread(objective: str) -> None:
     assert learned(objective) < 0.5
 
@@ -115,12 +139,44 @@ def wrong(batch: Batch) -> Batch:
     chance = torch.Generator().manual_seed(int(next(iter(batch.inputs.values())).sum()))
 
     def drawn(name: str, targets: torch.Tensor) -> torch.Tensor:
+        if name == "chance":
+            return targets
+        if name == "replaced":  # half of all tokens are said to have been others
+            others = FIRST + (targets - FIRST + 1) % COUNT
+            return torch.where(
+                (targets == IGNORED) | (torch.rand(targets.shape, generator=chance) < 0.5), targets, others
+            )
         low, high = (0, 2) if name == "pairs" else (FIRST, FIRST + COUNT)
         return torch.where(targets == IGNORED, IGNORED, torch.randint(low, high, targets.shape, generator=chance))
 
     return Batch(batch.inputs, {name: drawn(name, targets) for name, targets in batch.targets.items()})
 
 
-@pytest.mark.parametrize("objective", ["mlm", "nsp", "clm", "span", "infill"])
+@pytest.mark.parametrize("objective", ["mlm", "nsp", "clm", "span", "infill", "rtd", "mlm and tlm in turns"])
 def test_wrong_answers_teach_nothing(objective: str) -> None:
     assert learned(objective, wrong, 1.5) > 0.5
+
+
+def trained(steps: int = 60, **options: float) -> tuple[float, float]:
+    """After so many steps of a toy GPT: the mean likelihood of the right answer, and the mean size of log Z."""
+    model, _, loader = toy("clm")
+    objective = TokenObjective(TokenSettings(**options))
+    adam = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.0)
+    for step in range(steps):
+        adam.zero_grad()
+        mean_loss(model, objective, loader.batch(step)).backward()
+        adam.step()
+    batch = loader.batch(steps)
+    with torch.no_grad():
+        logits = model(**batch.inputs).flatten(0, 1)
+    targets = batch.targets["tokens"].flatten()
+    right = logits.log_softmax(-1)[targets != IGNORED].gather(1, targets[targets != IGNORED][:, None])
+    return right.exp().mean().item(), logits.logsumexp(-1).abs().mean().item()
+
+
+def test_smoothing_leaves_doubt_and_the_penalty_keeps_logits_small() -> None:
+    sure, large = trained()
+    doubting, _ = trained(smoothing=0.2)
+    _, small = trained(z_weight=0.1)
+    assert doubting < sure - 0.1
+    assert small < large / 2

@@ -15,7 +15,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """
     if p == 0.0:
         return x
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.compiler.is_compiling():  # a number drawn for numpy would break the graph
         return F.dropout(x, p)
     seed = int(torch.randint(2**62, ()))
     noise = np.random.SFC64(seed).random_raw(-(-x.numel() // 4)).view(np.uint16)  # four draws from each word of 64 bits
