@@ -143,8 +143,14 @@ class DualEncoder(nn.Module):
         return normalize(self.text_projection(self._chosen(states, tokens)).float(), dim=-1)
 
     def embed_image(self, images: Tensor) -> Tensor:
-        """(B, 3, height, width), normalised as the checkpoint's processor does -> (B, E), of length 1."""
-        features = self.image(images)
+        """(B, 3, height, width), normalised as the checkpoint's processor does -> (B, E), of length 1.
+
+        Films, (B, F, 3, height, width): the mean of their frames, so that their order does not count.
+        """
+        if images.ndim == 5:
+            features = self.image(images.flatten(0, 1)).unflatten(0, images.shape[:2]).mean(1)
+        else:
+            features = self.image(images)
         if self.image_projection is not None:
             features = self.image_projection(features)
         return normalize(features.float(), dim=-1)

@@ -15,9 +15,20 @@ from danlu.evaluate.answers import BATCH
 from danlu.evaluate.intervals import Comparison
 from danlu.evaluate.judge import compared as compared_answers
 from danlu.evaluate.predictions import FILE, Prediction, read_predictions
-from danlu.models.classifier import Classifier, ClassifierConfig
+from danlu.models.classifier import Classifier
 from danlu.recipes.call import Answer, Call, Common
-from danlu.recipes.judging import Judged, Judging, judge, keep, own_settings, rows_of, say_results, work_on
+from danlu.recipes.judging import (
+    Judged,
+    Judging,
+    judge,
+    keep,
+    own_settings,
+    plain_comparison,
+    rows_of,
+    say_results,
+    work_on,
+)
+from danlu.recipes.pictures.evaluate import evaluate as evaluate_pictures
 from danlu.recipes.retrieving import Retrieval, RetrievalSettings, retrieve
 from danlu.recipes.runs import Run, add_comparisons, add_results, is_run
 from danlu.recipes.scoring import Scored, compared, score
@@ -73,7 +84,10 @@ def evaluate(call: Call) -> Answer:
     """The verb. Results of a run are written into its evaluation.json, report and card."""
     start, path = call.take("START", "DATA", optional=1)
     assert start
-    if isinstance(Checkpoint.peek(start)[1], ClassifierConfig):
+    kind = Checkpoint.peek(start)[1].kind
+    if kind == "dual":
+        return evaluate_pictures(call)
+    if kind == "classifier":
         return _answers(start, path, call)
     settings = call.build(Evaluate)
     paths = (path,) if path else settings.data.paths
@@ -193,10 +207,6 @@ def _written(
                               for name, each in found.items()])  # fmt: skip
     language = voice.language
     return Answer(run, metrics, (run / "evaluation.json", write_report(run, language), write_card(run, language)))
-
-
-def plain_comparison(found: Comparison) -> Data:
-    return found.difference.plain() | {"verdict": found.verdict, "chance": found.chance}
 
 
 def is_finished(word: str) -> bool:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from danlu.voice import Voice
 
 Child = object  # Html stays as it is, None vanishes, anything else is escaped as text
-VOID = frozenset({"meta", "path"})
+VOID = frozenset({"meta", "path", "img"})
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 

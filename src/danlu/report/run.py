@@ -10,11 +10,13 @@ from danlu.files import replace_file
 from danlu.report.answers import answers_section, comparisons_section
 from danlu.report.course import curves_section, events_section, timings_section
 from danlu.report.html import Section, element, fold, page, panel
+from danlu.report.pictures import pictures_section
 from danlu.report.quality import quality_section
 from danlu.report.record import Record, read_record
 from danlu.report.rows import ledger_section
 from danlu.report.samples import samples_section
 from danlu.report.summary import summary_section
+from danlu.report.trials import search_section, seeds_section
 from danlu.settings import to_yaml
 from danlu.voice import Voice
 
@@ -81,6 +83,7 @@ def settings_section(record: Record, voice: Voice) -> Section | None:
 
 
 SECTIONS: Sequence[Callable[[Record, Voice], Section | None]] = (
-    summary_section, curves_section, quality_section, comparisons_section, answers_section, samples_section,
-    ledger_section, events_section, timings_section, settings_section,
+    summary_section, curves_section, quality_section, seeds_section, search_section, comparisons_section,
+    answers_section, pictures_section, samples_section, ledger_section, events_section, timings_section,
+    settings_section,
 )  # fmt: skip

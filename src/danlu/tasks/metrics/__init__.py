@@ -31,7 +31,16 @@ MEASURES: Mapping[str, Measure] = {
     "retrieval": Measure("retrieval", "translations found", "译文检索准确率", "{:.2%}", dear=True),
     "retrieval_forth": Measure("retrieval_forth", "  from the first language", "  由第一种语言检索", "{:.2%}", dear=True),
     "retrieval_back": Measure("retrieval_back", "  from the second language", "  由第二种语言检索", "{:.2%}", dear=True),
-}
+    **{
+        f"{side}_r{rank}": Measure(f"{side}_r{rank}", f"{en}, R@{rank}", f"{zh} R@{rank}", "{:.2%}", dear=rank == 1)
+        for side, (en, zh) in {
+            "text": ("text found by picture", "以图找文"), "image": ("picture found by text", "以文找图"),
+        }.items()
+        for rank in (1, 5, 10)
+    },
+    "zero_shot": Measure("zero_shot", "named without training", "零样本命名准确率", "{:.2%}", dear=True),
+    "probe": Measure("probe", "linear probe", "线性探针准确率", "{:.2%}", dear=True),
+}  # fmt: skip
 
 
 # What answers to each task can be held to, beside what it is held to anyway.

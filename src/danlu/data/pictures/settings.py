@@ -1,0 +1,43 @@
+"""What can be said about pictures and their captions."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from danlu.data.settings import Paths
+from danlu.settings import Settings
+from danlu.vision.opening import MOST_PIXELS
+
+
+class PictureSettings(Settings):
+    """What to read, and how.
+
+    `paths`: folders, tables (JSONL, CSV, TSV, Parquet), tars as WebDataset makes them, zip files, `builtin:scenes`,
+    `builtin:digits`, `builtin:films`. `validation`: the same, kept apart from training; where there is none, `held_out`
+    of the pictures are, the same picture and the same caption always on one side. `text`: the column of captions, or a
+    template such as "{title}: {body}"; `image`: the column of pictures. `caption`: what a class folder's name becomes,
+    "a photo of a {name}". `broken`: the share of broken rows that is passed over and noted. `length`: tokens in a caption
+    at most. `frames`: of a film. `crop`: the least share of a picture that a random crop keeps, 1 for none; `flip`:
+    mirror every second one; both only in training. `pixels`: larger pictures are left out before they are decoded.
+    `cache`: where resized pictures are kept.
+    """
+
+    paths: Paths = ()
+    validation: Paths = ()
+    held_out: Annotated[float, Field(ge=0, lt=1)] | Literal["auto"] = "auto"
+    text: str = "auto"
+    image: str = "auto"
+    caption: str = "{name}"
+    encoding: str = "auto"
+    broken: float = Field(0.01, ge=0, le=1)
+    length: int | None = Field(None, ge=4)
+    frames: int = Field(8, ge=1, le=256)
+    crop: float = Field(1.0, gt=0, le=1)
+    flip: bool = False
+    pixels: int = Field(MOST_PIXELS, ge=1)
+    cache: Path = Path("~/.cache/danlu")
+
+    @property
+    def cache_folder(self) -> Path:
+        return self.cache.expanduser()

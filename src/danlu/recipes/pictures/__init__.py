@@ -1,0 +1,1 @@
+"""Verbs, where the model sees pictures."""

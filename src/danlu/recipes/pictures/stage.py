@@ -1,0 +1,60 @@
+"""What training on pictures can be told, and what it is given when nothing was said."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from danlu.data.pictures.settings import PictureSettings
+from danlu.models.build import ModelConfig
+from danlu.recipes.call import Common
+from danlu.recipes.stages import TokenizerChoice
+from danlu.settings import Data, merge
+from danlu.train.contrast import ContrastSettings
+from danlu.train.settings import TrainSettings
+
+ContrastName = Literal["contrastive", "sigmoid"]
+SMOOTHED = {"align": 0.1}  # Jia et al. 2021, section 5.1
+SEEN = {"tiny": 60_000, "mini": 400_000, "small": 2_000_000}  # pictures in a run, at most so many times each
+TIMES, FEW_TIMES = 60, 30
+BATCH = {"tiny": 256, "mini": 256}
+LARGE_BATCH, MICRO = 1024, 32  # of larger models: the batch, and how much of it is embedded at once
+RATE, WIDTH = 1e-3, 256  # of AdamW at this width of the text tower; it falls as one over the root of the width
+FURTHER = 0.1
+TRAIN: Data = {"optimizer": "adamw", "weight_decay": 0.1, "betas": [0.9, 0.98], "eps": 1e-6, "warmup": 0.1}
+
+
+class PretrainPictures(Common):
+    """`danlu pretrain clip-mini PICTURES`: from pictures with captions to a model of both.
+
+    start, size, model, tokenizer: as with text. objective: contrastive (CLIP, ALIGN) or sigmoid (SigLIP); the family's
+    own where not given. lock: a tower that stays as it is (LiT: image).
+    """
+
+    verb: str = Field("pretrain", pattern="^pretrain$")
+    start: str
+    size: str | None = None
+    data: PictureSettings = PictureSettings()
+    tokenizer: TokenizerChoice = TokenizerChoice()
+    model: dict[str, Any] = Field(default_factory=dict)
+    objective: ContrastName | None = None
+    loss: ContrastSettings = ContrastSettings()
+    lock: Literal["image", "text"] | None = None
+    train: TrainSettings = TrainSettings()
+
+
+def defaults(family: str, size: str, config: ModelConfig, pictures: int, given: Data, fresh: bool) -> Data:
+    """Settings for everything that was not given. pictures: how many there are to learn from."""
+    train = given.get("train") or {}
+    width = config.text.width if config.kind == "dual" else WIDTH
+    rate = RATE * (WIDTH / width) ** 0.5 * (1 if fresh else FURTHER)
+    small = size in BATCH
+    batch = train.get("batch") or max(2, min(BATCH.get(size, LARGE_BATCH), pictures // 4))
+    found: Data = {"train": TRAIN | {"lr": float(f"{rate:.2g}"), "batch": batch}}
+    if not small and batch > MICRO and config.kind == "dual" and config.size >= 200:
+        found["train"]["micro"] = MICRO
+    if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
+        seen = min(SEEN.get(size, FEW_TIMES * pictures), (TIMES if small else FEW_TIMES) * pictures)
+        found["train"]["steps"] = max(20, round(seen / (batch * train.get("accumulate", 1))))
+    if family in SMOOTHED and "smoothing" not in (given.get("loss") or {}):
+        found["loss"] = {"smoothing": SMOOTHED[family]}
+    return merge(found, {})
