@@ -119,6 +119,12 @@ def test_every_command_of_a_page_runs(name: str, workplace: Path, danlu: dict[st
     assert done.returncode == 0, f"{done.stdout[-1500:]}\n{done.stderr[-2500:]}"
 
 
+@pytest.mark.parametrize("page", PAIRS["README"], ids=lambda page: page.name)
+def test_the_readme_names_every_verb(page: Path) -> None:
+    text = page.read_text(encoding="utf8")
+    assert [verb.name for verb in VERBS if f"`{verb.name}`" not in text] == []
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_both_languages_have_the_same_commands_and_headings(name: str) -> None:
     english, chinese = PAIRS[name]
