@@ -21,6 +21,8 @@ RUNS = {
     "tiny, muon": {"optimizer": "muon"},
     "gpt2": {"model": "gpt2-tiny", "precision": "bf16"},
     "bert": {"model": "bert-tiny", "optimizer": "muon"},
+    "fine-tuning": {"model": "classifier", "precision": "bf16"},
+    "fine-tuning, lora": {"model": "classifier", "adapt": "lora"},
 }
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,21 @@ from tiny import TinyLoader, TinyModel, trainer
 from torch import nn
 
 from danlu import files
+from danlu.adapt import read_change
+from danlu.data.batch import Batch
 from danlu.data.corpus import Corpus
 from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.loader import Loader
 from danlu.data.order import key
 from danlu.models.build import build
+from danlu.models.classifier import ClassifierConfig
 from danlu.models.families import fresh
+from danlu.models.families.heads import answer_config
+from danlu.tasks.loader import TaskLoader
+from danlu.tasks.task import Example, collate
+from danlu.train.answers import AnswerObjective
 from danlu.train.evaluation import HeldOut
-from danlu.train.objectives import TokenObjective
+from danlu.train.objectives import Objective, TokenObjective
 
 STEPS = 30
 NOT_OF_THE_DISK = ("in step", "after piece", "in evaluation")
@@ -74,13 +82,37 @@ def real(name: str) -> tuple[nn.Module, Loader]:
     return build(config, seed=1), Loader(rows, corruption(corruption_settings, words), 6, seed=2)
 
 
+def taught(change: str | None) -> tuple[nn.Module, TaskLoader]:
+    """A classifier on a tower that learns from rows of every length: with a change, or all but the tokens' vectors."""
+    family, base = fresh("bert-tiny", 64, width=32, depth=2, heads=2, dropout=0.1)
+    head = answer_config(family, "row", "single", ("a", "b", "c"))
+    model = build(ClassifierConfig(base=base, heads={"classify": head}), seed=1)
+    if change:
+        read_change(change).apply(model, 1)
+    else:
+        model.tower.embedding.tokens.weight.requires_grad_(False)  # type: ignore[union-attr]
+    rows = [Example((key(1, n, np.arange(4 + n % 9)) % 60 + 4).tolist(), target=n % 3) for n in range(50)]
+
+    def made(examples: Sequence[Example]) -> Batch:
+        return collate(examples, 0, {"classify": torch.tensor([each.target for each in examples])})
+
+    return model, TaskLoader(rows, made, 6, seed=2)
+
+
 def train(order: dict[str, Any]) -> int:
     name = order.get("model", "tiny")
-    model, loader = (TinyModel(dropout=0.1), TinyLoader()) if name == "tiny" else real(name)
+    objective: Objective = TokenObjective()
+    if name == "tiny":
+        model, loader = TinyModel(dropout=0.1), TinyLoader()
+    elif name == "classifier":
+        model, loader = taught(order.get("adapt"))
+        objective = AnswerObjective({"classify": "labels"})
+    else:
+        model, loader = real(name)
     run = trainer(
         Path(order["folder"]), steps=STEPS, save_every=7, evaluate_every=9, micro=4, model=model, loader=loader,
-        optimizer=order.get("optimizer", "adamw"), evaluate=HeldOut(TokenObjective(), loader, batches=2),
-        guard={"back": 10}, precision=order.get("precision", "float32"),
+        optimizer=order.get("optimizer", "adamw"), evaluate=HeldOut(objective, loader, batches=2),
+        guard={"back": 10}, precision=order.get("precision", "float32"), objective=objective,
     )  # fmt: skip
     hook = files.reached = Hook(order, run.checkpoints)
     run.run()
@@ -113,7 +145,7 @@ def watch(pid: int, seconds: float) -> None:
 def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:  # once here: torch imports much of itself only when it is used
-        for model in ("tiny", "gpt2-tiny", "bert-tiny"):
+        for model in ("tiny", "gpt2-tiny", "bert-tiny", "classifier"):
             train({"folder": f"{folder}/{model}", "model": model})
     for line in sys.stdin:
         order = json.loads(line)

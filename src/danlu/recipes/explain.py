@@ -12,6 +12,7 @@ from danlu.settings import schema as json_schema
 # Where each verb's settings stand; imported only when asked for.
 SETTINGS = {
     "pretrain": ("danlu.recipes.stages", "Pretrain"),
+    "finetune": ("danlu.recipes.stages", "Finetune"),
     "evaluate": ("danlu.recipes.evaluate", "Evaluate"),
     "chat": ("danlu.recipes.chat", "ChatVerb"),
     "data": ("danlu.recipes.data", "Data"),
