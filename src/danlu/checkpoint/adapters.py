@@ -94,6 +94,12 @@ def towers_of(model: nn.Module) -> str:
     return fingerprint({name.replace(".base.", "."): each for name, each in own.items()})
 
 
+def towers_in(config: ModelConfig) -> dict[str, Any]:
+    """What of a config an adapter of the towers depends on."""
+    base = config.base if isinstance(config, ClassifierConfig) else config
+    return {name: getattr(base, name, None) for name in ("embedding", "transformer", "encoder", "decoder")}
+
+
 def write_adapter(
     folder: Path, model: nn.Module, adapted: Adapted, table: Table | None, task: str | None
 ) -> tuple[list[str], str | None]:

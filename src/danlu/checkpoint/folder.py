@@ -17,6 +17,7 @@ from danlu.checkpoint.adapters import (
     apply_adapter,
     read_adapter,
     task_of,
+    towers_in,
     towers_of,
     write_adapter,
 )
@@ -246,6 +247,8 @@ def _load_adapted(
     record = _read_record(place.folder)
     known, below = read_adapter(place.folder, record)
     stored, found = _recorded(record, place.folder), below.find(place.folder, base)
+    if stored and towers_in(Checkpoint.peek(found)[1]) != towers_in(stored):
+        raise DanluError("E2005", where=place.folder, found=found)
     before = Checkpoint.load(found, seed=seed, become=(lambda config: stored) if stored else None)
     before = before.merged() if before.adapted else before
     below.check(before.model, place.folder)
