@@ -190,12 +190,14 @@ def page(verb: Verb, language: Language) -> str:
     """What `danlu VERB --help` shows: use, settings, examples."""
     pages = help_pages()
     entry, shared = pages[verb.name], pages["settings"]
-    titles = {"en": ("settings", "for every verb", "examples"), "zh": ("设置", "所有动词通用", "示例")}[language]
+    titles = {"en": ("settings:", "for every verb:", "examples:"), "zh": ("设置：", "所有动词通用：", "示例：")}[
+        language
+    ]
     settings = [(setting, text[language]) for setting, text in entry.get("settings", {}).items()]
     common = [(setting, text[language]) for setting, text in shared.items()]
     parts = [f"danlu {entry['use']}\n\n{verb.line(language)}", entry[language].strip()]
     parts += [_table(title, rows) for title, rows in zip(titles, (settings, common), strict=False) if rows]
-    parts.append(titles[2] + ":\n" + "\n".join(f"  {example}" for example in entry["examples"]))
+    parts.append(titles[2] + "\n" + "\n".join(f"  {example}" for example in entry["examples"]))
     return "\n\n".join(parts)
 
 
@@ -207,4 +209,4 @@ def help_pages() -> dict[str, Any]:
 
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in rows) + 2
-    return f"{title}:\n" + "\n".join(f"  {name:<{width}}{text}" for name, text in rows)
+    return f"{title}\n" + "\n".join(f"  {name:<{width}}{text}" for name, text in rows)
