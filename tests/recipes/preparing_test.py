@@ -110,7 +110,7 @@ def test_on_ray(make: Make, text: Path, monkeypatch: pytest.MonkeyPatch) -> None
     fake = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", fake)
     prepared(make, text, "whole")
-    assert prepared(make, text, "parts", parts=3, on="ray")["tokens"] > 1000
+    assert prepared(make, text, "parts", parts=3, engine="ray")["tokens"] > 1000
     assert fake.said == ["init", "shutdown"]
     assert corpus("parts") == corpus("whole")
     monkeypatch.setitem(sys.modules, "ray", None)

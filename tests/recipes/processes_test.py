@@ -45,7 +45,7 @@ def test_danlu_starts_processes_that_share_a_model_out(text: Path) -> None:
 def test_a_killed_process_ends_the_others_and_the_run_goes_on_alone(text: Path) -> None:
     def kill() -> None:
         """SIGKILL to the second process, once there is a checkpoint."""
-        while not list(Path("runs/x/checkpoints").glob("step-*")):
+        while not list(Path("runs/x/checkpoints").glob("step-????????/manifest.json")):
             time.sleep(0.05)
         mine = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True, check=False)
         for pid in mine.stdout.split():
@@ -64,8 +64,11 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on_alone(text: Path) 
     killer.join()
     saved = Checkpoints(Path("runs/x/checkpoints"), keep=2, every=1, back=1).newest()[0]
     assert saved
-    with pytest.raises(DanluError, match="E1621"):  # another length is another run
-        danlu.call("pretrain", "runs/x", quiet=True, train={"steps": saved.step + 2})
+    with pytest.raises(DanluError, match="E1621"):  # another rate is another run, another number of processes is not
+        danlu.call("pretrain", "runs/x", quiet=True, train={"lr": 1e-5})
+    steps = Run(Path("runs/x")).metrics["step"] + 2
+    done = danlu.call("pretrain", "runs/x", quiet=True, train={"steps": steps, "processes": 1})
+    assert done.metrics["step"] == steps
 
 
 def start(rank: int, port: int, words: list[str], size: int = 2) -> subprocess.Popen[str]:

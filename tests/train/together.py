@@ -1,4 +1,4 @@
-"""Several real processes that train together, for tests: forked, joined by gloo, gone after a minute at most."""
+"""Several real processes that train together, for tests: forked, joined by gloo, gone after minutes at most."""
 
 import multiprocessing
 import pickle
@@ -14,7 +14,7 @@ from torch import distributed
 from danlu.errors import DanluError
 from danlu.train.distributed import World
 
-LONGEST = timedelta(seconds=60)
+LONGEST = timedelta(minutes=5)
 
 
 def together(size: int, work: Callable[..., Any], *words: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""`danlu data inspect | check | split | prepare`."""
+"""`danlu data inspect | check | split | leaks | prepare`."""
 
 import hashlib
 import json
@@ -22,6 +22,7 @@ from danlu.errors import DanluError
 from danlu.files import replace_file
 from danlu.recipes.call import Answer, Call, Common
 from danlu.recipes.halves import Deceived
+from danlu.recipes.labelled import check_leaks, is_labelled, split_labelled
 from danlu.recipes.loading import loading
 from danlu.recipes.machine import size_in_words
 from danlu.recipes.objectives import OBJECTIVES
@@ -38,7 +39,7 @@ from danlu.voice import Voice
 
 
 class Data(Common):
-    """rows, html: of inspect. share: of split, the part that is set aside. part (K/N), parts, on: of prepare."""
+    """rows, html: of inspect. share: of split, the part that is set aside. part (K/N), parts, engine: of prepare."""
 
     data: DataSettings = DataSettings()
     rows: int = Field(3, ge=1, le=1000)
@@ -46,7 +47,7 @@ class Data(Common):
     share: float = Field(0.1, gt=0, lt=1)
     part: str | None = None
     parts: int = Field(1, ge=1, le=100_000)
-    on: Literal["here", "ray"] = "here"
+    engine: Literal["here", "ray"] = "here"
 
 
 class Reach(NamedTuple):
@@ -61,7 +62,7 @@ class Reach(NamedTuple):
 def data(call: Call) -> Answer:
     """The verb."""
     actions: dict[str, Callable[[Call], Answer]] = {
-        "inspect": inspect, "check": check, "split": split, "prepare": prepare,
+        "inspect": inspect, "check": check, "split": split, "leaks": check_leaks, "prepare": prepare,
     }  # fmt: skip
     action, rest = call.choose(tuple(actions))
     return actions[action](rest)
@@ -106,8 +107,8 @@ def described(turn: str, voice: Voice) -> str:
 
 def prepare(call: Call) -> Answer:
     """Tokenise before training: everything, or one part of N, each on a machine of its own."""
-    own = call.only("part", "parts", "on").build(Data)
-    return prepared(call, own.part, own.parts, own.on)
+    own = call.only("part", "parts", "engine").build(Data)
+    return prepared(call, own.part, own.parts, own.engine)
 
 
 def check(call: Call) -> Answer:
@@ -166,9 +167,12 @@ def _sources(
 def split(call: Call) -> Answer:
     """Write NAME.train.jsonl and NAME.validation.jsonl, a document a line under `text`; no text is in both.
 
-    Of many documents whole ones are set aside, the same text always on the same side; of few, their ends.
+    Of many documents whole ones are set aside, the same text always on the same side; of few, their ends. Labelled rows
+    keep their columns, and those that say nearly the same stay together.
     """
-    settings, chosen = _chosen(call)
+    if is_labelled(call.words) and not call.settings.get("data"):
+        return split_labelled(call)
+    settings, chosen = _chosen(call.without("tested", "task"))
     folder = Path(settings.output or ".")
     for problem in folder_problems(folder):
         raise problem

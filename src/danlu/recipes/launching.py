@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from typing import IO, Any
 
 import torch
-from torch import distributed
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from danlu.errors import DanluError
 from danlu.recipes.call import Common
@@ -41,8 +41,8 @@ def wanted(settings: Common) -> int:
 def launch(verb: str, run: Run, count: int, voice: Voice) -> None:
     """Carry a run out in `count` processes on this machine. What one of them could not do is raised here."""
     voice.say(f"{count} processes", f"{count} 个进程")
-    store = distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    attempt = distributed.PrefixStore("danlu/attempt/0", store)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    attempt = PrefixStore("danlu/attempt/0", store)
     attempt.set(PARENT, "1")
     common = {
         "WORLD_SIZE": str(count),
@@ -87,7 +87,7 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> None:
         time.sleep(0.05)
 
 
-def _why(store: distributed.Store, statuses: list[int], errors: list[IO[bytes]]) -> BaseException:
+def _why(store: Store, statuses: list[int], errors: list[IO[bytes]]) -> BaseException:
     """What the first process to fail had to say; where it was killed, that."""
     killed = [rank for rank, status in enumerate(statuses) if status < 0 and status != -signal.SIGKILL]
     word = json.loads(store.get(LAST_WORD)) if store.check([LAST_WORD]) else {}

@@ -24,10 +24,10 @@ from danlu.text.tokenizer import Tokenizer
 from danlu.voice import Voice
 
 PLACE = "prepared"  # where nothing was said
-OWN = ("part", "parts", "on", "output")
+OWN = ("part", "parts", "engine", "output")
 
 
-def prepared(call: Call, part: str | None, parts: int, on: str) -> Answer:
+def prepared(call: Call, part: str | None, parts: int, engine: str) -> Answer:
     """The verb's work: one part, all parts on a Ray cluster, or everything here."""
     folder = Path(call.settings.get("output") or PLACE)
     ready = plan(_within(call, folder), limited=False)
@@ -36,7 +36,7 @@ def prepared(call: Call, part: str | None, parts: int, on: str) -> Answer:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = kept_tokenizer(ready, folder, call.voice)
     voice = call.voice
-    if on == "ray":
+    if engine == "ray":
         words, settings = call.words, {name: value for name, value in call.settings.items() if name not in OWN[:3]}
         each = [f"{number}/{parts}" for number in range(1, parts + 1)]
         results = on_ray(task, [(words, settings | {"output": str(folder)}, one) for one in each])
@@ -45,7 +45,7 @@ def prepared(call: Call, part: str | None, parts: int, on: str) -> Answer:
         there, of = make(ready, tokenizer, voice, *numbers(part))
     else:
         there = of = 0
-    if on == "ray" or part is None:  # all is there, or will be: put together what belongs together
+    if engine == "ray" or part is None:  # all is there, or will be: put together what belongs together
         division = divide(ready.settings.data, tokenizer, voice)
         tokens = division.training.size + (division.validation.size if division.validation else 0)
         voice.say(f"{folder}: {tokens:,} tokens", f"{folder}：{tokens:,} 个词元")

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from danlu import __version__
 from danlu.errors import DanluError
@@ -52,7 +53,7 @@ def joined(call: Call, meeting: timedelta = MEETING) -> Iterator[World]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
     try:
         distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo", store=distributed.PrefixStore("danlu/group", store),
+            "cpu:gloo,cuda:nccl" if cuda else "gloo", store=PrefixStore("danlu/group", store),
             rank=world.rank, world_size=world.size, timeout=WORKING,
         )  # fmt: skip
         with speaker.watching():
@@ -79,12 +80,12 @@ def joined(call: Call, meeting: timedelta = MEETING) -> Iterator[World]:
             distributed.destroy_process_group()
 
 
-def _met(given: dict[str, str], patience: timedelta) -> distributed.Store:
+def _met(given: dict[str, str], patience: timedelta) -> Store:
     """The store at which all processes meet; the first one hosts it where nobody else does."""
     hosts = given["RANK"] == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     host, port = given["MASTER_ADDR"], given["MASTER_PORT"]
     try:
-        store = distributed.TCPStore(
+        store = TCPStore(
             host, int(port), int(given["WORLD_SIZE"]), is_master=hosts, timeout=patience, wait_for_workers=False
         )
         attempt = f"danlu/attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
@@ -96,13 +97,13 @@ def _met(given: dict[str, str], patience: timedelta) -> distributed.Store:
             time.sleep(0.05)
     except (RuntimeError, ValueError) as error:
         raise DanluError("E2102", where=f"{host}:{port}", found=str(error).partition("\n")[0]) from error
-    return distributed.PrefixStore(attempt, store)
+    return PrefixStore(attempt, store)
 
 
 class Speaker:
     """Sees to it that of several processes that fail one says why, and that the others follow soon."""
 
-    def __init__(self, store: distributed.Store, world: World):
+    def __init__(self, store: Store, world: World):
         self.store, self.world = store, world
         self.spawned = store.check([PARENT])
 

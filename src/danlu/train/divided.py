@@ -40,19 +40,23 @@ def own_rows(like: Tensor, every: Tensor) -> Tensor:
     return every[rows_of(every.shape[0], mesh.get_local_rank(), mesh.size())]
 
 
-def divided(like: Tensor, every: Tensor) -> Tensor:
-    """A whole tensor, divided and placed as `like` is; a copy."""
-    mine = own_rows(like, every).to(like.device, copy=True)
-    if not is_divided(like):
-        return mine
-    # The class of `like`: asked of it, because importing it takes a second that one process need not wait.
-    made: Tensor = type(like.data).from_local(  # type: ignore[attr-defined]
-        mine,
-        like.device_mesh,
-        like.placements,
-        run_check=False,
-        shape=every.shape,
-        stride=_stride(every.shape),  # type: ignore[attr-defined]
+def placed(like: Tensor, every: Tensor, rows: bool = False) -> Tensor:
+    """A copy of a whole tensor that belongs to the parameter `like`: divided as it is where it has the same shape.
+
+    Of another shape (a sum for each row, say) every process holds all of it, or with `rows` its rows; a single number
+    is an ordinary tensor.
+    """
+    if not is_divided(like) or not every.ndim:
+        return every.to(like.device, copy=True)
+    # Known to be imported by now, because there are divided tensors.
+    from torch.distributed.tensor import DTensor, Replicate
+
+    pattern: Any = like
+    alike = rows or every.shape == like.shape
+    mine = (own_rows(like, every) if alike else every).to(like.device, copy=True)
+    placements = pattern.placements if alike else [Replicate()]
+    made: Tensor = DTensor.from_local(
+        mine, pattern.device_mesh, placements, run_check=False, shape=every.shape, stride=_stride(every.shape)
     )
     return made
 

@@ -40,7 +40,7 @@ class Stored(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         """A copy: the library maps the file into memory, and the file may be gone before the tensor is. E1611."""
-        pieces = []
+        pieces: list[Tensor] = []
         for path in self.where[name]:
             with safe_open(path, framework="pt") as file:
                 pieces.append(file.get_tensor(name))

@@ -137,7 +137,12 @@ class Checkpoints:
 
     def discard_after(self, step: int) -> None:
         """Remove what lies after a step that training went back to."""
-        self.world.led(lambda: [self._remove(path) for path in self.paths() if step_of(path) > step])
+        self.world.led(lambda: self._discard_after(step))
+
+    def _discard_after(self, step: int) -> None:
+        for path in self.paths():
+            if step_of(path) > step:
+                self._remove(path)
 
     def prune(self) -> None:
         """Remove what is no longer needed, once `keep` checkpoints have been read again and found whole."""

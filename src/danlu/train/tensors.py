@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.errors import DanluError
-from danlu.train.divided import divided, own, own_rows
+from danlu.train.divided import own, own_rows, placed
 
 Tensors = dict[str, Tensor]
 Scalars = dict[str, Any]
@@ -65,9 +65,7 @@ def load_optimizer(
         if joint in scalars:
             optimizer.state[parameter][key] = scalars[joint]
             continue
-        every = tensors[joint]
-        alike = every.shape == parameter.shape
-        optimizer.state[parameter][key] = divided(parameter, every) if alike else every.to(parameter.device)
+        optimizer.state[parameter][key] = placed(parameter, tensors[joint], joint in getattr(tensors, "rows", ()))
 
 
 def _same_names(own: Mapping[str, Tensor], found: Mapping[str, Tensor], where: Any) -> None:

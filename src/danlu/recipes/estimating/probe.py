@@ -165,9 +165,10 @@ def trial(ready: Plan, shape: Data, seconds: float, place: Path, voice: Voice) -
     trainer.metrics.take_up(0, 0)
     updates: list[float] = []
     step = trainer.optimizer.step
-    trainer.optimizer.step = lambda *_: updates.append(timed(step))  # type: ignore[method-assign]
+    trainer.optimizer.step = lambda *_: updates.append(timed(step))  # type: ignore[method-assign, assignment]
     trainer.model.train()
-    steps, start = [], time.perf_counter()
+    steps: list[float] = []
+    start = time.perf_counter()
     with voice.progress("", "", None) as bar:
         while len(steps) <= STEPS or time.perf_counter() - start < seconds:
             steps.append(timed(lambda: trainer._step(bar)))
