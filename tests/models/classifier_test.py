@@ -160,3 +160,26 @@ def test_another_head_on_a_classifier_keeps_the_tower(tmp_path: Path) -> None:
     state, before = back.state_dict(), first.model.state_dict()
     assert torch.equal(state["heads.a.dense.weight"], before["heads.answer.dense.weight"])
     assert state["heads.a.output.weight"].shape == (2, before["heads.answer.output.weight"].shape[1])
+
+
+def test_more_heads_beside_the_ones_there_are(tmp_path: Path) -> None:
+    first = made("t5", "row")  # its class puts the tower elsewhere than the pretrained one
+    first.save(tmp_path / "first")
+
+    def become(found: Any) -> ClassifierConfig:
+        more = answer_config(first.family, "row", "number", ("score",))
+        return ClassifierConfig(base=found.base, heads=found.heads | {"more": more}, decodes=found.decodes)
+
+    back = Checkpoint.load(tmp_path / "first", become=become)
+    assert set(back.loaded.fresh) == {f"heads.more.{part}" for part in ("dense.weight", "dense.bias", "output.weight",
+                                                                        "output.bias")}  # fmt: skip
+    assert isinstance(back.model, Classifier)
+    given = batch("row")
+    with torch.no_grad():
+        both = back.model.answers(["answer", "more"], **given)
+        assert torch.allclose(both["answer"], first.model(**given), atol=1e-6)
+    back.save(tmp_path / "second")
+    again = Checkpoint.load(tmp_path / "second").model
+    assert isinstance(again, Classifier)
+    with torch.no_grad():
+        assert torch.allclose(again.answers(["more"], **given)["more"], both["more"], atol=1e-6)

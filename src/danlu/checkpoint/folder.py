@@ -29,11 +29,12 @@ from danlu.checkpoint.weights import SHARD, open_weights, write_weights
 from danlu.errors import DanluError
 from danlu.files import file_hash, new_folder, replace_json
 from danlu.models.build import Model, ModelConfig, build, parameters, read_config
+from danlu.models.classifier import ClassifierConfig
 from danlu.models.dual import DualConfig, default_processor
 from danlu.models.families import FAMILIES, Family, family_of
 from danlu.models.families.heads import read_model, write_model
 from danlu.models.families.heads import table as table_of
-from danlu.models.weights import Loaded, Table, export, load
+from danlu.models.weights import Loaded, Stored, Table, export, load
 from danlu.nn.parameters import tied_names
 from danlu.text.tokenizer import Tokenizer
 from danlu.vision.processor import Processor, read_processor, write_processor
@@ -96,6 +97,8 @@ class Checkpoint:
             adapted = _load_adapted(place, seed, become, base)
             return replace(adapted, model=adapted.model.to(device, dtype))
         family, stored = _read_config(place.folder)
+        if become and isinstance(stored, ClassifierConfig):
+            return Checkpoint.load(where, device, dtype, seed).becoming(become, seed)
         config = become(stored) if become else stored
         weights = open_weights(place.folder, place.root)
         table = _table(family, config, place.folder, stored)
@@ -140,14 +143,14 @@ class Checkpoint:
         return replace(self, adapted=None)
 
     def becoming(self, become: Callable[[ModelConfig], ModelConfig], seed: int = 0) -> "Checkpoint":
-        """The towers of a plain model under other heads, which are drawn afresh."""
+        """The towers of a plain model under other heads; those it has already stay, the rest are drawn afresh."""
         config = become(self.config)
         if config == self.config:
             return self
         with torch.device("meta"):
             model = build(config, "meta")
         tensors = export(self.model, OWN_TABLE)
-        loaded = load(model, tensors, OTHER_HEADS, seed=seed, where=self.where)
+        loaded = load(model, tensors, _other_heads(self.config, config), seed=seed, where=self.where)
         return replace(self, config=config, model=model.eval(), loaded=loaded)
 
     def save(self, folder: str | Path, shard: int = SHARD) -> Path:
@@ -264,6 +267,21 @@ def _load_adapted(
         before, tokenizer=tokenizer, lineage=lineage, loaded=loaded, where=place.folder, adapted=Adapted(change, here)
     )
     return after if become is None or become(after.config) == after.config else after.merged().becoming(become, seed)
+
+
+def _other_heads(old: ModelConfig, new: ModelConfig) -> Table:
+    """The names of what two models of one tower share. An only head that becomes another keeps its dense layer."""
+    before = old.heads if isinstance(old, ClassifierConfig) else {}
+    after = new.heads if isinstance(new, ClassifierConfig) else {}
+    names: dict[str, str | Stored] = {part: part for part in PARTS[:3]}
+    for name, head in after.items():
+        source = next(iter(before)) if name not in before and len(before) == len(after) == 1 else name
+        if before.get(source) == head:
+            names[f"heads.{name}"] = f"heads.{source}"
+        elif source in before and before[source].dense and head.dense:
+            names[f"heads.{name}.dense"] = f"heads.{source}.dense"
+        names.setdefault(f"heads.{name}", "—")
+    return replace(OTHER_HEADS, names=names)
 
 
 def _table_of(checkpoint: Checkpoint) -> Table:

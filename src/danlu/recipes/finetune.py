@@ -4,24 +4,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
 from danlu.checkpoint import Checkpoint
-from danlu.data.ledger import Ledger
 from danlu.errors import DanluError, raise_all
 from danlu.evaluate.answers import knows
 from danlu.files import file_hash, replace_json
-from danlu.generate.answer import framing_of
-from danlu.models.build import build
-from danlu.models.classifier import AnswerHead, Classifier, ClassifierConfig
+from danlu.models.classifier import Classifier
 from danlu.recipes.adapting import adapted, foreseen, rates, say_trained
 from danlu.recipes.call import Answer, Call, Stopped
-from danlu.recipes.finetuning import defaults, keep_embeddings, watched, with_head
+from danlu.recipes.finetuning import (
+    defaults,
+    from_units,
+    keep_embeddings,
+    started,
+    to_units,
+    watched,
+    with_head,
+    with_truncation,
+    work_of,
+)
 from danlu.recipes.judging import Judging, judge, keep, say_results
 from danlu.recipes.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
 from danlu.recipes.runs import Run, folder_problems, new_run
 from danlu.recipes.stages import Finetune
-from danlu.recipes.start import Start, find_device, find_start, fresh_tokenizer
+from danlu.recipes.start import Start, find_device, find_start
 from danlu.recipes.tasks import Given, Material, look, material, say
 from danlu.recipes.trials.job import Job, Watch
 from danlu.recipes.trials.search import search
@@ -31,9 +36,6 @@ from danlu.report.run import write_report
 from danlu.settings import Data
 from danlu.settings import build as build_settings
 from danlu.tasks.answering import Work
-from danlu.tasks.splits import TEXTS
-from danlu.tasks.task import Example
-from danlu.text.tokenizer import Tokenizer
 from danlu.train.answers import AnswerObjective
 from danlu.train.progress import Progress
 from danlu.train.trainer import Trainer
@@ -155,9 +157,8 @@ def carry_out(ready: Plan, voice: Voice, watch: Watch | None = None) -> Run:
     assert isinstance(checkpoint.model, Classifier)
     if not settings.embeddings and settings.adapt is None:
         keep_embeddings(checkpoint.model)
-    work = work_of(checkpoint, made, settings.data.length)
-    if ready.start.where is not None and f"heads.{work.head}.output.weight" not in checkpoint.loaded.fresh:
-        rescale(checkpoint.model.heads[work.head], work, undo=True)  # type: ignore[arg-type]
+    work = work_of(checkpoint, made, made.task.name, settings.data.length)
+    to_units(checkpoint, work)
     training = work.encode(made.training)
     replace_json(run.path / "ledger.json", made.ledger_json(with_truncation(made.ledger, training)))
     loader = work.loader(training, settings.train.batch, settings.seed, tokens=settings.data.tokens, shuffle=True)
@@ -170,8 +171,7 @@ def carry_out(ready: Plan, voice: Voice, watch: Watch | None = None) -> Run:
     progress = trainer.run()
     if progress.ended == "interrupted":
         raise Stopped(f"danlu finetune {run}")
-    rescale(checkpoint.model.heads[work.head], work)  # type: ignore[arg-type]
-    work = replace(work, shift=0.0, scale=1.0)
+    work = from_units(checkpoint.model, work)
     replace(checkpoint, lineage=lineage(ready, progress, checkpoint)).save(run.model)
     measure(ready, checkpoint.model, work, voice)
     write_report(run.path, voice.language)
@@ -181,62 +181,8 @@ def carry_out(ready: Plan, voice: Voice, watch: Watch | None = None) -> Run:
 
 def begin(ready: Plan, voice: Voice) -> Checkpoint:
     """The model before its first step, with a head for the task."""
-    settings, start, made = ready.settings, ready.start, ready.made
-    become = with_head(start.family, made)
-    if start.where is not None:
-        return Checkpoint.load(start.where, seed=settings.seed, become=become)
-    tokenizer = make_tokenizer(ready, voice)
-    config = become(start.with_vocabulary(tokenizer.vocabulary, settings.model))
-    return Checkpoint(start.family, config, build(config, "cpu", settings.seed), tokenizer)
-
-
-def make_tokenizer(ready: Plan, voice: Voice) -> Tokenizer:
-    """The one that was given, the one an interrupted run has kept, or a fresh one of the texts to train on."""
-    choice, kept = ready.settings.tokenizer, ready.run.path / "checkpoints" / "tokenizer"
-    if choice.path:
-        return Tokenizer.read(choice.path)
-    if (kept / "special_tokens_map.json").is_file():  # written last
-        return Tokenizer.read(kept)
-    values = (row.values.get(role) for row in ready.made.training for role in TEXTS)
-    texts = (" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values if value)
-    tokenizer = fresh_tokenizer(texts, choice, ready.start.family, voice)
-    tokenizer.write(kept)
-    return tokenizer
-
-
-def work_of(checkpoint: Checkpoint, made: Material, length: int | None = None) -> Work:
-    """The task as this model does it. E1903 where the model has no tokenizer."""
-    config = checkpoint.config
-    assert isinstance(config, ClassifierConfig)
-    if checkpoint.tokenizer is None:
-        raise DanluError("E1903", where=checkpoint.where)
-    head = config.heads[made.task.name]
-    shift, scale = made.unit
-    return Work(
-        made.task, made.task.name, head.labels, framing_of(checkpoint, length), shift if head.bias else 0.0, scale
-    )  # fmt: skip
-
-
-@torch.no_grad()
-def rescale(head: AnswerHead, work: Work, undo: bool = False) -> None:
-    """Make a head that learnt numbers in their own unit give them in the rows'; or the other way round."""
-    if work.task.problem != "number" or head.output is None:
-        return
-    scale, shift = (1 / work.scale, -work.shift / work.scale) if undo else (work.scale, work.shift)
-    head.output.weight.mul_(scale)
-    if head.output.bias is not None:
-        head.output.bias.mul_(scale).add_(shift)
-
-
-def with_truncation(ledger: Ledger, examples: list[Example]) -> Ledger:
-    """The ledger once it is known which of the rows to train on were cut."""
-    cut: dict[int, int] = {}
-    for example in examples:
-        if example.cut:
-            cut[example.row] = cut.get(example.row, 0) + example.cut
-    return replace(
-        ledger, trained=ledger.trained - len(cut), truncated=len(cut), truncated_by=sum(cut.values())
-    ).check()
+    settings, start, run, made = ready.settings, ready.start, ready.run, ready.made
+    return started(settings, start, with_head(start.family, made), run.path, made.training, voice)
 
 
 def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:

@@ -1,23 +1,35 @@
 """What a fine-tuning run is given when nothing was said, how its head is made, and how it is watched."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import torch
 from torch import nn
 
+from danlu.checkpoint import Checkpoint
+from danlu.data.ledger import Ledger
+from danlu.errors import DanluError
 from danlu.evaluate.answers import scores
-from danlu.models.build import ModelConfig
+from danlu.generate.answer import framing_of
+from danlu.models.build import ModelConfig, build
 from danlu.models.classifier import Classifier, ClassifierConfig
 from danlu.models.families import Family
 from danlu.models.families.heads import answer_config, decodes
 from danlu.recipes.adapting import faster
-from danlu.recipes.start import Start
+from danlu.recipes.stages import Finetune
+from danlu.recipes.start import Start, fresh_tokenizer
 from danlu.recipes.tasks import Material
 from danlu.settings import Data
 from danlu.tasks.answering import Work
 from danlu.tasks.metrics import METRICS
-from danlu.tasks.task import Row
+from danlu.tasks.splits import TEXTS
+from danlu.tasks.task import Example, Row
+from danlu.text.tokenizer import Tokenizer
 from danlu.train.settings import Precision
 from danlu.voice import Voice
+
+Become = Callable[[ModelConfig], ModelConfig]
 
 TRAIN: Data = {
     "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01, "betas": [0.9, 0.999], "batch": 32, "optimizer": "adamw",
@@ -37,7 +49,7 @@ def defaults(start: Start, made: Material, given: Data) -> Data:
     rate = RATE * min(2.0, WIDTH / width) if start.where else FRESH_RATE
     found: Data = {
         "train": TRAIN | {"lr": float(f"{rate * faster(given.get('adapt')):.2g}")},
-        "embeddings": start.where is None,
+        "embeddings": start.where is None or bool((given.get("tokenizer") or {}).get("path")),
     }
     if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
         low, high = EPOCHS
@@ -60,18 +72,26 @@ def made_width(config: ModelConfig) -> int:
     return base.transformer.width if base.kind == "language" else base.encoder.width
 
 
-def with_head(family: Family, made: Material) -> Callable[[ModelConfig], ModelConfig]:
-    """From a tower's config to one with the task's head; a classifier that answers the same keeps its own."""
-    task = made.task
+def with_head(family: Family, made: Material) -> Become:
+    """From a tower's config to one with the task's head."""
+    return with_heads(family, {made.task.name: made})
+
+
+def with_heads(family: Family, parts: Mapping[str, Material], kept: bool = False) -> Become:
+    """From a tower's config to one with a head for each task; a head that answers the same stays as it is. kept: so do
+    all others that the model has."""
 
     def become(config: ModelConfig) -> ModelConfig:
+        own = config.heads if isinstance(config, ClassifierConfig) else {}
+        heads = dict(own) if kept else {}
+        for name, made in parts.items():
+            head = answer_config(family, made.task.form, made.task.problem, made.labels)
+            same = name in own and (own[name].labels, own[name].problem) == (head.labels, head.problem)
+            heads[name] = own[name] if same else head
         if isinstance(config, ClassifierConfig):
-            own = config.heads.get(task.name)
-            if own and (own.labels, own.problem, len(config.heads)) == (made.labels, task.problem, 1):
-                return config
-        base = config.base if isinstance(config, ClassifierConfig) else config
-        head = answer_config(family, task.form, task.problem, made.labels)
-        return ClassifierConfig(base=base, heads={task.name: head}, decodes=decodes(family, task.form))
+            return config if heads == config.heads else config.model_copy(update={"heads": heads})
+        read = any(decodes(family, head.form) for head in heads.values())
+        return ClassifierConfig(base=config, heads=heads, decodes=read)
 
     return become
 
@@ -94,3 +114,104 @@ def watched(
         return found | {"cost": 1e-3 * found["loss"] - best}
 
     return evaluate
+
+
+def started(
+    settings: Finetune, start: Start, become: Become, folder: Path, training: Sequence[Row], voice: Voice
+) -> Checkpoint:
+    """The model before its first step. A tokenizer that knows more than the model's makes the model grow."""
+    if start.where is None:
+        tokenizer = _tokenizer(settings, start, folder, training, voice)
+        config = become(start.with_vocabulary(tokenizer.vocabulary, settings.model))
+        return Checkpoint(start.family, config, build(config, "cpu", settings.seed), tokenizer)
+    checkpoint = Checkpoint.load(start.where, seed=settings.seed, become=become)
+    if settings.tokenizer.path is None:
+        return checkpoint
+    return with_more_tokens(checkpoint, Tokenizer.read(settings.tokenizer.path), settings.seed)
+
+
+def _tokenizer(settings: Finetune, start: Start, folder: Path, training: Sequence[Row], voice: Voice) -> Tokenizer:
+    """The one that was given, the one an interrupted run has kept, or a fresh one of the texts to train on."""
+    choice, kept = settings.tokenizer, folder / "checkpoints" / "tokenizer"
+    if choice.path:
+        return Tokenizer.read(choice.path)
+    if (kept / "special_tokens_map.json").is_file():  # written last
+        return Tokenizer.read(kept)
+    values = (row.values.get(role) for row in training for role in TEXTS)
+    texts = (" ".join(map(str, value)) if isinstance(value, list) else str(value) for value in values if value)
+    tokenizer = fresh_tokenizer(texts, choice, start.family, voice)
+    tokenizer.write(kept)
+    return tokenizer
+
+
+def with_more_tokens(checkpoint: Checkpoint, tokenizer: Tokenizer, seed: int) -> Checkpoint:
+    """The model with a tokenizer that has the old one's tokens and perhaps more, whose vectors begin at the mean of
+    all. E1911 where it is another tokenizer."""
+    old, config = checkpoint.tokenizer, checkpoint.config
+    assert isinstance(config, ClassifierConfig)
+    known = range(old.vocabulary if old else 0)
+    if old and old.pieces(known) != tokenizer.pieces(known):
+        raise DanluError("E1911", where=checkpoint.where)
+    more = tokenizer.vocabulary - config.vocabulary
+    if more <= 0:
+        return replace(checkpoint, tokenizer=tokenizer)
+    embedding = config.base.embedding.model_copy(update={"vocabulary": tokenizer.vocabulary})
+    grown = config.model_copy(update={"base": config.base.model_copy(update={"embedding": embedding})})
+    model = build(grown, "cpu", seed)
+    tensors = dict(checkpoint.model.state_dict())
+    for name, wanted in model.state_dict().items():
+        if wanted.shape != tensors[name].shape:
+            tensors[name] = torch.cat([tensors[name], tensors[name].mean(0, keepdim=True).expand(more, -1)])
+    model.load_state_dict(tensors)
+    return replace(checkpoint, config=grown, model=model, tokenizer=tokenizer)
+
+
+def work_of(checkpoint: Checkpoint, made: Material, name: str, length: int | None = None) -> Work:
+    """The task as the head of this name does it. E1903 where the model has no tokenizer."""
+    config = checkpoint.config
+    assert isinstance(config, ClassifierConfig)
+    if checkpoint.tokenizer is None:
+        raise DanluError("E1903", where=checkpoint.where)
+    head = config.heads[name]
+    shift, scale = made.unit
+    return Work(
+        made.task, name, head.labels, framing_of(checkpoint, length), shift if head.bias else 0.0, scale
+    )  # fmt: skip
+
+
+def to_units(checkpoint: Checkpoint, work: Work) -> None:
+    """Before training: a head that gives numbers in the rows' unit goes on learning them in units of their spread."""
+    known = checkpoint.where is not None and f"heads.{work.head}.output.weight" not in checkpoint.loaded.fresh
+    if known and work.task.problem == "number":
+        _rescale(_output(checkpoint.model, work.head), 1 / work.scale, -work.shift / work.scale)
+
+
+def from_units(model: Classifier, work: Work) -> Work:
+    """After it: the head gives them in the rows' own unit. The task as the model does it now."""
+    if work.task.problem == "number":
+        _rescale(_output(model, work.head), work.scale, work.shift)
+    return replace(work, shift=0.0, scale=1.0)
+
+
+def _output(model: nn.Module, head: str) -> nn.Linear:
+    output = model.get_submodule(f"heads.{head}.output")
+    assert isinstance(output, nn.Linear)
+    return output
+
+
+@torch.no_grad()
+def _rescale(output: nn.Linear, scale: float, shift: float) -> None:
+    output.weight.mul_(scale)
+    if output.bias is not None:
+        output.bias.mul_(scale).add_(shift)
+
+
+def with_truncation(ledger: Ledger, examples: list[Example]) -> Ledger:
+    """The ledger once it is known which of the rows to train on were cut."""
+    cut: dict[int, int] = {}
+    for example in examples:
+        if example.cut:
+            cut[example.row] = cut.get(example.row, 0) + example.cut
+    return replace(
+        ledger, trained=ledger.trained - len(cut), truncated=len(cut), truncated_by=sum(cut.values())
+    ).check()
