@@ -17,6 +17,7 @@ from danlu.evaluate.judge import compared as compared_answers
 from danlu.evaluate.predictions import FILE, Prediction, read_predictions
 from danlu.models.classifier import Classifier
 from danlu.recipes.call import Answer, Call, Common
+from danlu.recipes.harness import evaluate_harness
 from danlu.recipes.judging import (
     Judged,
     Judging,
@@ -82,6 +83,8 @@ class EvaluateAnswers(Common):
 
 def evaluate(call: Call) -> Answer:
     """The verb. Results of a run are written into its evaluation.json, report and card."""
+    if "harness" in call.settings:
+        return evaluate_harness(call)
     start, path = call.take("START", "DATA", optional=1)
     assert start
     kind = Checkpoint.peek(start)[1].kind
