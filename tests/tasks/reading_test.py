@@ -64,7 +64,8 @@ def test_a_table_may_be_squeezed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "tokens", "tags"), [
     ("Anna\tB-PER\nsleeps\tO\n\nTom\tB-PER\nruns\tO\n", ["Anna", "sleeps"], ["B-PER", "O"]),
-    ("-DOCSTART- -X- O O\n\nAnna NNP I-NP B-PER\nsleeps VB I-VP O\n\nTom NNP I-NP B-PER\n", ["Anna", "sleeps"], ["B-PER", "O"]),
+    ("-DOCSTART- -X- O O\n\nAnna NNP I-NP B-PER\nsleeps VB I-VP O\n\nTom NNP I-NP B-PER\n", ["Anna", "sleeps"],
+     ["B-PER", "O"]),
     ("高 B-NAME\n勇 E-NAME\n： O\n\n男 O\n", ["高", "勇", "："], ["B-NAME", "E-NAME", "O"]),
     ("#photo\tO\nAnna\tB-PER\n\t\nx\tO\n", ["#photo", "Anna"], ["O", "B-PER"]),
 ])  # fmt: skip
@@ -135,7 +136,8 @@ def test_questions_as_squad_has_them(tmp_path: Path) -> None:
     ({"文本": "第 {n} 句话很好看啊", "标签": "{n%2}"}, "classify", {"text": "文本", "label": "标签"}),
     ({"sentence1": "one {n} thing", "sentence2": "two {n} things", "label": "{n%2}"}, "classify",
      {"text": "sentence1", "text_b": "sentence2", "label": "label"}),
-    ({"id": "{n}", "blurb": "a long text number {n}", "kind": "k{n%4}"}, "classify", {"text": "blurb", "label": "kind"}),
+    ({"id": "{n}", "blurb": "a long text number {n}", "kind": "k{n%4}"}, "classify",
+     {"text": "blurb", "label": "kind"}),
     ({"text": "word {n} of it", "score": "{n}.5"}, "regress", {"text": "text", "label": "score"}),
     ({"text": "word {n} of it", "label": "a{n%2}|b{n%3}"}, "multilabel", {"text": "text", "label": "label"}),
     ({"sentence1": "one {n} thing", "sentence2": "two {n} things"}, "retrieve",

@@ -28,6 +28,7 @@ from danlu.recipes.runs import Run, folder_problems, new_run
 from danlu.recipes.stages import Finetune
 from danlu.recipes.start import Start, find_device, find_start
 from danlu.recipes.tasks import Given, Material, look, material, say
+from danlu.recipes.together import together
 from danlu.recipes.trials.job import Job, Watch
 from danlu.recipes.trials.search import search
 from danlu.recipes.trials.seeds import several
@@ -55,6 +56,9 @@ class Plan:
 
 def finetune(call: Call) -> Answer:
     """The verb."""
+    meant = asked(call)
+    if meant.given.get("tasks") or (meant.run and meant.run.config.get("tasks")):
+        return together(meant, call)
     ready = plan(call)
     if call.dry_run:
         if ready.settings.adapt:

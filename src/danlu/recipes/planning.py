@@ -32,7 +32,7 @@ def asked(call: Call) -> Asked:
     """The meaning of START DATA ...: a run's folder alone, a settings file, or a start and paths."""
     start, *paths = call.words or (None,)
     place = Path(start) if start else None
-    if place and is_run(place) and not paths and "data" not in call.settings:
+    if place and is_run(place) and not paths and not {"data", "tasks"} & call.settings.keys():
         return Asked(Run(place))
     given = merge(call.settings, {"data": {"paths": paths}}) if paths else call.settings
     source = call.voice.pick("command line", "命令行")

@@ -1,7 +1,7 @@
 """What a stage can be told: one settings class a verb that trains."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -60,12 +60,23 @@ class Pretrain(Common):
     samples: SampleSettings = SampleSettings()
 
 
+class TaskChoice(Settings):
+    """One of several tasks: what it is, its rows, and how much its loss counts."""
+
+    task: str | None = None
+    data: TaskData = TaskData()
+    weight: float = Field(1.0, gt=0)
+
+
 class Finetune(Common):
     """`danlu finetune START DATA`: from a model and examples of answers to a model that gives them.
 
-    start, size, model, tokenizer: as of pretraining; a fresh model learns from nothing. task: a name; inferred from the
-    columns where not given. adapt: what trains, `lora` or {kind: lora, rank: 4}; everything where not given. search:
-    how many sets of settings to try, of which the best becomes the run. seeds: so many runs that differ in nothing else.
+    start, size, model, tokenizer: as of pretraining; a fresh model learns from nothing. task: a name; inferred from
+    the columns where not given. adapt: what trains, `lora` or {kind: lora, rank: 4}; everything where not given.
+    embeddings: whether the vectors of tokens train as well; where not given, those of a fresh model do. tasks: several
+    tasks by name, instead of one; they take turns as often as their batches ** `sampling` say (0: equally often). keep:
+    heads that the model has already stay beside the new ones. search: how many sets of settings to try, of which the
+    best becomes the run. seeds: so many runs that differ in nothing else.
     """
 
     verb: str = Field("finetune", pattern="^finetune$")
@@ -78,6 +89,9 @@ class Finetune(Common):
     loss: AnswerSettings = AnswerSettings()
     adapt: Adapt | None = None
     embeddings: bool | None = None
+    tasks: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], TaskChoice] = Field(default_factory=dict)
+    sampling: float = Field(1.0, ge=0)
+    keep: bool = False
     train: TrainSettings = TrainSettings()
     search: Search = None
     seeds: int = Field(1, ge=1)
