@@ -9,13 +9,16 @@ from danlu.recipes.call import Answer, Call, Common
 from danlu.settings import Settings
 from danlu.settings import schema as json_schema
 
-# Where each verb's settings stand; imported only when asked for.
+# Where each verb's settings stand; imported only when asked for. What is said of labelled rows stands apart.
 SETTINGS = {
     "pretrain": ("danlu.recipes.stages", "Pretrain"),
     "finetune": ("danlu.recipes.stages", "Finetune"),
+    "merge": ("danlu.recipes.merge", "Merge"),
     "evaluate": ("danlu.recipes.evaluate", "Evaluate"),
+    "evaluate rows": ("danlu.recipes.evaluate", "EvaluateAnswers"),
     "chat": ("danlu.recipes.chat", "ChatVerb"),
     "data": ("danlu.recipes.data", "Data"),
+    "data rows": ("danlu.recipes.labelled", "LabelledData"),
     "tokenizer": ("danlu.recipes.tokenizer", "TokenizerVerb"),
     "estimate": ("danlu.recipes.estimate", "Estimate"),
     "verify": ("danlu.recipes.verify", "Verify"),
