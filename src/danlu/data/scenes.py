@@ -49,7 +49,7 @@ LAYOUTS: Mapping[int, Points] = {
 class Scene(NamedTuple):
     shape: str
     colour: str
-    count: str
+    number: str
     place: str
 
     @property
@@ -58,12 +58,12 @@ class Scene(NamedTuple):
 
     @property
     def en(self) -> str:
-        shapes = self.shape if self.count == "one" else SHAPES[self.shape][0]
-        return f"{self.count} {self.colour} {shapes} in the {self.place}"
+        shapes = self.shape if self.number == "one" else SHAPES[self.shape][0]
+        return f"{self.number} {self.colour} {shapes} in the {self.place}"
 
     @property
     def zh(self) -> str:
-        return f"{PLACES[self.place][1]}有{COUNTS[self.count]}{COLOURS[self.colour][1]}的{SHAPES[self.shape][1]}"
+        return f"{PLACES[self.place][1]}有{COUNTS[self.number]}{COLOURS[self.colour][1]}的{SHAPES[self.shape][1]}"
 
 
 @cache
@@ -88,7 +88,7 @@ def drawn(scene: Scene, chance: np.ndarray) -> Image.Image:
     ground = tuple(int(205 + 50 * share) for share in chance[:3])
     picture = Image.new("RGB", (canvas, canvas), ground)
     pencil = ImageDraw.Draw(picture)
-    count = list(COUNTS).index(scene.count) + 1
+    count = list(COUNTS).index(scene.number) + 1
     (x, y), _ = PLACES[scene.place]
     radius = canvas * (0.075 + 0.03 * chance[3])
     distance = 2.35 * radius

@@ -85,7 +85,8 @@ def class_vectors(
     prompts = [template.format(name=name) for name in names for template in templates]
     vectors = embed_texts(model, encode(prompts), framing).reshape(len(names), len(templates), -1)
     means: Floats = vectors.mean(1)
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
+    unit: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
+    return unit
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ class DualEncoder(nn.Module):
             case "highest":
                 at = tokens.argmax(1)
             case "end":
-                at = (tokens == self.config.end).int().argmax(1)
+                at = torch.eq(tokens, self.config.end or 0).int().argmax(1)
         return states[torch.arange(len(states), device=states.device), at]
 
 

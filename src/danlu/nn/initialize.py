@@ -77,20 +77,18 @@ def t5(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) ->
 
 def towers(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
     """As open_clip and transformers draw CLIP; `std` is a factor."""
-    if (parameter.ndim == 4 and ".blocks." in name) or ".stem." in name:
-        leaving = parameter.shape[0] * parameter.shape[2] * parameter.shape[3]
+    if parameter.ndim == 4 and (".blocks." in name or ".stem." in name):
+        leaving, _, *window = parameter.shape
         depthwise = parameter.shape[1] == 1
-        return config.std * math.sqrt(2 / (parameter.shape[2] * parameter.shape[3] if depthwise else leaving))
+        return config.std * math.sqrt(2 / math.prod(window if depthwise else (leaving, *window)))
     if "embedding." in name:
         return 0.02 * config.std
-    if ".blocks." in name:
-        width = parameter.shape[0] if name.endswith("mlp.down.weight") else parameter.shape[1]
-        if name.endswith("attention.output.weight"):
-            return config.std * width**-0.5
-        if name.endswith("mlp.up.weight"):
-            return config.std * (2 * width) ** -0.5
-        return config.std * width**-0.5 * (2 * _depth(model, name)) ** -0.5
-    return config.std * parameter.shape[1] ** -0.5
+    width = float(parameter.shape[0] if name.endswith("mlp.down.weight") else parameter.shape[1])
+    if ".blocks." not in name or name.endswith("attention.output.weight"):
+        return config.std / math.sqrt(width)
+    if name.endswith("mlp.up.weight"):
+        return config.std / math.sqrt(2 * width)
+    return config.std / math.sqrt(2 * width * _depth(model, name))
 
 
 DEVIATIONS: dict[str, Deviation] = {

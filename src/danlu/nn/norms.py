@@ -29,6 +29,7 @@ class BatchNorm(nn.Module):
     """
 
     beginnings: Mapping[str, float] = {"variance": 1.0}
+    moving = ("mean", "variance")
 
     def __init__(self, channels: int, eps: float, momentum: float):
         super().__init__()
@@ -42,6 +43,12 @@ class BatchNorm(nn.Module):
         return nn.functional.batch_norm(
             x, self.mean, self.variance, self.weight, self.bias, self.training, self.momentum, self.eps
         )
+
+
+def moving(model: nn.Module) -> set[str]:
+    """Names of parameters that change while a model is trained, though no gradient changes them."""
+    found = ((path, each) for path, module in model.named_modules() for each in getattr(module, "moving", ()))
+    return {f"{path}.{each}" if path else each for path, each in found}
 
 
 class _RmsNorm(torch.autograd.Function):

@@ -45,7 +45,9 @@ def pictures_page(found: Sequence[Shown], counts: Mapping[str, int], voice: Voic
     cards = [
         element(
             "figure", _picture(each.source), _picture(each.picture),
-            element("figcaption", each.caption, element("small", " · ".join(each.tokens)), element("small", each.where)),
+            element(
+                "figcaption", each.caption, element("small", " · ".join(each.tokens)), element("small", each.where)
+            ),
         )
         for each in found
     ]  # fmt: skip

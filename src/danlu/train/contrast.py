@@ -2,8 +2,8 @@
 
 A batch is one unit here, whatever the number of processes and pieces: every row is compared with all rows. Across
 processes, embeddings are gathered with their gradients. Where a batch does not fit into one forward pass, all pieces
-are embedded first without gradients, the loss is taken over all of them, and each piece is embedded again to hand on its
-part of the gradient (Gao et al. 2021, GradCache).
+are embedded first without gradients, the loss is taken over all of them, and each piece is embedded again to hand
+on its part of the gradient (Gao et al. 2021, GradCache).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,8 @@ def contrastive_loss(model: DualEncoder, own: Sides, every: Sides, right: Tensor
     wanted = (1 - settings.smoothing) * wanted + settings.smoothing / right.shape[1]
     to_texts = model.similarity(own[0], every[1])
     to_images = model.similarity(every[0], own[1]).T
-    return -0.5 * (wanted * (to_texts.log_softmax(1) + to_images.log_softmax(1))).sum()
+    loss: Tensor = -0.5 * (wanted * (to_texts.log_softmax(1) + to_images.log_softmax(1))).sum()
+    return loss
 
 
 def sigmoid_loss(model: DualEncoder, own: Sides, every: Sides, right: Tensor, settings: ContrastSettings) -> Tensor:
@@ -99,7 +100,7 @@ class PairObjective:
         to_images, to_texts, *to_learned = torch.autograd.grad(loss, [images, texts, *learned])
         rows = [piece.rows for piece in pieces]
         shares = torch.stack([loss.detach(), *to_learned]).div(sum(rows)).expand(sum(rows), -1)
-        parts = zip(pieces, to_images.split(rows), to_texts.split(rows), shares.split(rows), strict=True)
+        parts = zip(pieces, torch.split(to_images, rows), torch.split(to_texts, rows), torch.split(shares, rows), strict=True)
         return [
             replace(piece, targets={**piece.targets, **dict(zip(GRADIENTS, given, strict=True))})
             for piece, *given in parts
@@ -130,7 +131,8 @@ def _handed_on(model: DualEncoder, sides: Sides, targets: Mapping[str, Tensor]) 
     carried = (sides[0] * targets["images_gradient"]).sum() + (sides[1] * targets["texts_gradient"]).sum()
     for parameter, gradient in zip(model.similarity.parameters(), learned, strict=True):
         carried = carried + parameter * gradient
-    return loss + carried - carried.detach()
+    handed: Tensor = loss + carried - carried.detach()
+    return handed
 
 
 def gathered(rows: Tensor, world: World) -> Tensor:
@@ -155,4 +157,4 @@ class _Gathered(torch.autograd.Function):
         """Every process has used every row: what they all ask of it is added."""
         gradient = outputs[0].contiguous()
         distributed.all_reduce(gradient)
-        return gradient.split(ctx.lengths)[ctx.rank], None, None
+        return torch.split(gradient, ctx.lengths)[ctx.rank], None, None

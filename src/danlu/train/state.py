@@ -11,6 +11,7 @@ from torch import nn
 
 from danlu.errors import DanluError
 from danlu.nn.fingerprint import fingerprint
+from danlu.nn.norms import moving
 from danlu.train.divided import is_divided, own, own_rows
 from danlu.train.guard import Guard, GuardState
 from danlu.train.progress import Progress
@@ -25,7 +26,10 @@ class TrainingState:
         self.model, self.optimizer, self.guard = model, optimizer, guard
         self.progress = Progress()
         self.best: Tensors | None = None  # weights of the best evaluation
-        self.frozen = fingerprint({name: own(each) for name, each in model.named_parameters() if not each.requires_grad})
+        moves = moving(model)
+        self.frozen = fingerprint(
+            {name: own(each) for name, each in model.named_parameters() if not each.requires_grad and name not in moves}
+        )
 
     def keep_best(self) -> None:
         self.best = {name: own(tensor).cpu().clone() for name, tensor in model_tensors(self.model).items()}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.errors import DanluError
+from danlu.nn.norms import moving
 from danlu.train.divided import own, own_rows, placed
 
 Tensors = dict[str, Tensor]
@@ -14,12 +15,12 @@ Scalars = dict[str, Any]
 
 
 def model_tensors(model: nn.Module) -> Tensors:
-    """Parameters that train and saved buffers by name; a tied one once, under its first name."""
-    state = model.state_dict(keep_vars=True)
+    """Parameters that train or move, and saved buffers, by name; a tied one once, under its first name."""
+    state, moves = model.state_dict(keep_vars=True), moving(model)
     unique = {
         id(tensor): (name, tensor)
         for name, tensor in reversed(state.items())
-        if tensor.requires_grad or not isinstance(tensor, nn.Parameter)
+        if tensor.requires_grad or not isinstance(tensor, nn.Parameter) or name in moves
     }
     return dict(reversed(unique.values()))
 

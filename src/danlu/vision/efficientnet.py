@@ -119,8 +119,8 @@ class MobileBlock(nn.Module):
         y = x if self.expand is None else self.activation(self.expand(x))
         y = self.activation(self.filter(y))
         weights = self.excite(self.activation(self.squeeze(y.mean((2, 3), keepdim=True)))).sigmoid()
-        y = self.project(y * weights)
-        return x + y if self.added else y
+        projected: Tensor = self.project(y * weights)
+        return x + projected if self.added else projected
 
 
 class EfficientNet(nn.Module):
@@ -146,4 +146,5 @@ class EfficientNet(nn.Module):
         x = self.activation(self.stem(images))
         for block in self.blocks:
             x = block(x)
-        return x.mean((2, 3)) if self.config.pool == "mean" else x.amax((2, 3))
+        pooled: Tensor = x.mean((2, 3)) if self.config.pool == "mean" else x.amax((2, 3))
+        return pooled

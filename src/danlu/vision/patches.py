@@ -56,7 +56,7 @@ class PatchEmbedding(nn.Module):
         if self.summary is not None:
             x = torch.cat([self.summary.to(x.dtype).expand(batch, 1, -1), x], dim=1)
         x = x + self._places(rows, columns)
-        return x if self.norm is None else self.norm(x)  # type: ignore[no-any-return]
+        return x if self.norm is None else self.norm(x)
 
     def _cut(self, images: Tensor, rows: int, columns: int) -> Tensor:
         """A convolution whose stride is its size is one matrix product: several times as fast on a CPU."""

@@ -46,8 +46,8 @@ class Processor(Settings):
         width, height = picture.size
         new = self._size(width, height)
         if self.crop is None or (new[1] < self.crop[0] or new[0] < self.crop[1]):
-            whole = np.asarray(picture if new == (width, height) else picture.resize(new, self._filter))
-            return whole if self.crop is None else _padded(whole, self.crop)
+            resized = np.asarray(picture if new == (width, height) else picture.resize(new, self._filter))
+            return resized if self.crop is None else _padded(resized, self.crop)
         rows, columns = self.crop
         left, top = (new[0] - columns) // 2, (new[1] - rows) // 2
         if new[0] * new[1] <= WHOLE:
@@ -161,7 +161,7 @@ def read_processor(data: Mapping[str, Any], where: object = "preprocessor_config
             kind=default.kind,
             edge=edge if data.get("do_resize", True) else None,
             size=size if data.get("do_resize", True) else None,
-            resampling=RESAMPLING[data.get("resample", _code(default.resampling))],  # type: ignore[arg-type]
+            resampling=RESAMPLING[data.get("resample", _code(default.resampling))],
             crop=crop if data.get("do_center_crop", default.crop is not None) else None,
             scale=data.get("rescale_factor", default.scale) if plain else 1.0,
             offset=bool(plain and data.get("rescale_offset", False)),

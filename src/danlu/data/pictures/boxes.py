@@ -16,9 +16,14 @@ COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 class Box(Protocol):
     """Members by name, in a fixed order; `cut` says why the rest is missing, where it is."""
 
-    where: Path
-    members: Mapping[str, int]
-    cut: str
+    @property
+    def where(self) -> Path: ...
+
+    @property
+    def members(self) -> Mapping[str, int]: ...
+
+    @property
+    def cut(self) -> str: ...
 
     def read(self, name: str) -> bytes:
         """E2204 where a member cannot be read, or is larger than any picture."""

@@ -39,8 +39,8 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Framing:
-    """How captions become rows. whole: padded to `length`, and all of it seen (SigLIP); marked: padding is marked (BERT);
-    otherwise it stands behind the end, where a causal tower never looks."""
+    """How captions become rows. whole: padded to `length`, and all of it seen (SigLIP). marked: padding is marked
+    (BERT); otherwise it stands behind the end, where a causal tower never looks."""
 
     pad: int
     length: int

@@ -182,7 +182,7 @@ class Pairing:
             with opened(box.where / member) as (file, _):
                 yield from self._found(READERS[kind](file, name, self.settings.encoding, self.ledger), name)
             return
-        file = io.BufferedReader(io.BytesIO(box.read(member)))  # type: ignore[arg-type]
+        file = io.BufferedReader(io.BytesIO(box.read(member)))
         yield from self._found(READERS[kind](file, name, self.settings.encoding, self.ledger), name)
 
     def _found(self, records: Iterator[Record], name: str) -> Iterator[Found]:

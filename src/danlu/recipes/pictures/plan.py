@@ -66,11 +66,13 @@ def _fresh_plan(given: Data, source: str, voice: Voice) -> Plan:
     if not settings.data.paths:
         attempt.problems.append(DanluError("E1005", word="DATA", possible=["START", "DATA"]))
     first = settings.data.paths[0] if settings.data.paths else ""
-    settings = settings.model_copy(update={"data": attempt(lambda: _resolved(settings.data)) or settings.data})
-    gathered = attempt(lambda: gather(settings.data, voice)) if not attempt.problems else None
-    start = attempt(lambda: _start(settings, len(gathered.training) if gathered else 0))
-    attempt(lambda: find_device(settings.device))
-    run = attempt(lambda: new_run(settings.output, settings.start, first))
+    data, known = settings.data, settings
+    data = attempt(lambda: _resolved(known.data)) or data
+    settings = known.model_copy(update={"data": data})
+    gathered = attempt(lambda: gather(data, voice)) if not attempt.problems else None
+    start = attempt(lambda: _start(known, len(gathered.training) if gathered else 0))
+    attempt(lambda: find_device(known.device))
+    run = attempt(lambda: new_run(known.output, known.start, first))
     if run:
         attempt.problems.extend(folder_problems(run.path))
     if start:
