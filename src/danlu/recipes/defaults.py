@@ -13,7 +13,9 @@ from torch import nn
 
 from danlu.data.sources import Source
 from danlu.models.build import ModelConfig, build, parameters
+from danlu.models.dual import DualConfig
 from danlu.models.families import Family
+from danlu.models.sequence_to_sequence import SequenceToSequenceConfig
 from danlu.recipes.adapting import faster
 from danlu.recipes.machine import size_in_words
 from danlu.recipes.presets import Preset
@@ -117,7 +119,10 @@ def operations(config: ModelConfig) -> int:
 
 
 def width(config: ModelConfig) -> int:
-    return config.transformer.width if config.kind == "language" else config.encoder.width
+    """Of the tower that reads text."""
+    if isinstance(config, SequenceToSequenceConfig):
+        return config.encoder.width
+    return config.text.width if isinstance(config, DualConfig) else config.transformer.width
 
 
 def say(voice: Voice, name: str, config: ModelConfig, text: Amount, settings: Data) -> None:

@@ -1,7 +1,9 @@
 """ELECTRA is trained as one model and kept as two: the detector in `model/`, the generator in `generator/`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -71,7 +73,8 @@ class Deceived:
     @torch.no_grad()
     def batch(self, step: int) -> Batch:
         batch = self.loader.batch(step)
-        judged = ReplacedObjective.deceived(self.generator, self.generator.hidden(**batch.inputs), batch)
+        inputs: Mapping[str, Any] = batch.inputs
+        judged = ReplacedObjective.deceived(self.generator, self.generator.hidden(**inputs), batch)
         return Batch(dict(batch.inputs) | {"judged": judged}, batch.targets)
 
 

@@ -129,7 +129,8 @@ def _together(names: Mapping[str, float], kind: str) -> tuple[Data, dict[str, Tu
 
 def _turns(names: Mapping[str, float]) -> tuple[Data, dict[str, Turn], dict[str, float]]:
     """Objectives with rows of their own: each takes its turn as often as its weight says."""
-    turns, weights = {}, {}
+    turns: dict[str, Turn] = {}
+    weights: dict[str, float] = {}
     for name in names:
         own = OBJECTIVES[name].losses
         weights |= titled(name, own)

@@ -13,11 +13,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from danlu.data.batch import IGNORED, Batch
 from danlu.errors import DanluError
-from danlu.models.build import Model
 from danlu.models.language import LanguageModel
+from danlu.models.sequence_to_sequence import SequenceToSequence
 from danlu.nn.loss import head_loss
 from danlu.settings import Settings
 
+Speaking = LanguageModel | SequenceToSequence  # models with a vocabulary
 DRAWN = 512  # tokens that are drawn at once: so many rows of a vocabulary in float32
 
 
@@ -55,7 +56,7 @@ class TokenSettings(Settings):
     z_weight: float = 0.0  # PaLM uses 1e-4
 
 
-def token_loss(model: Model, hidden: Tensor, targets: Tensor, settings: TokenSettings) -> Tensor:
+def token_loss(model: Speaking, hidden: Tensor, targets: Tensor, settings: TokenSettings) -> Tensor:
     """Summed cross-entropy over the vocabulary, wherever a token has a target.
 
     The vocabulary is only looked at there: 15 % of the positions of a masked batch.
@@ -65,7 +66,7 @@ def token_loss(model: Model, hidden: Tensor, targets: Tensor, settings: TokenSet
     return head_loss(features, output.weight, output.bias, targets, settings.smoothing, settings.z_weight)
 
 
-def pair_loss(model: Model, hidden: Tensor, targets: Tensor, settings: TokenSettings) -> Tensor:
+def pair_loss(model: Speaking, hidden: Tensor, targets: Tensor, settings: TokenSettings) -> Tensor:
     """Summed cross-entropy of two answers, at the first token of each pair. E1506 where the model has no such head."""
     if not isinstance(model, LanguageModel) or model.pairs is None:
         raise DanluError("E1506")
@@ -74,7 +75,7 @@ def pair_loss(model: Model, hidden: Tensor, targets: Tensor, settings: TokenSett
 
 
 # What each kind of target is learnt by.
-LOSSES: Mapping[str, Callable[[Model, Tensor, Tensor, TokenSettings], Tensor]] = {
+LOSSES: Mapping[str, Callable[[Speaking, Tensor, Tensor, TokenSettings], Tensor]] = {
     "tokens": token_loss,
     "pairs": pair_loss,
 }
@@ -100,7 +101,7 @@ class TokenObjective:
         return {name: batch.count(name) if name in batch.targets else 0 for name in self.weights}
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        trained = cast(Model, model)
+        trained = cast(Speaking, model)
         inputs: Mapping[str, Any] = batch.inputs
         hidden = trained.hidden(**inputs)
         return {
@@ -123,12 +124,13 @@ class ReplacedObjective(TokenObjective):
         generator = detector.generator
         if generator is None:
             raise DanluError("E1509")
-        hidden = generator.hidden(**batch.inputs)
+        inputs: Mapping[str, Any] = batch.inputs
+        hidden = generator.hidden(**inputs)
         tokens = token_loss(generator, hidden, batch.targets["tokens"], self.settings)
         seen = self.deceived(generator, hidden, batch)
         originals = batch.targets["replaced"]
         real = originals != IGNORED
-        logits = detector(**(dict(batch.inputs) | {"tokens": seen})).squeeze(-1)[real].float()
+        logits = detector(**{**inputs, "tokens": seen}).squeeze(-1)[real].float()
         replaced = binary_cross_entropy_with_logits(logits, (seen != originals)[real].float(), reduction="sum")
         return {"tokens": tokens, "replaced": replaced}
 
@@ -141,10 +143,8 @@ class ReplacedObjective(TokenObjective):
         asked = batch.targets["tokens"] != IGNORED
         features = generator.head.features(hidden[asked])
         chance = batch.targets["chance"][asked].float() / 2**31
-        drawn = [
-            _drawn(generator.head.output(part), by)
-            for part, by in zip(features.split(DRAWN), chance.split(DRAWN), strict=True)
-        ]
+        parts = zip(torch.split(features, DRAWN), torch.split(chance, DRAWN), strict=True)
+        drawn = [_drawn(generator.head.output(part), by) for part, by in parts]
         tokens = batch.inputs["tokens"].clone()
         tokens[asked] = torch.cat(drawn) if drawn else tokens[asked]
         return tokens
