@@ -51,7 +51,7 @@ CHEAPER = (
     (r"train\.(steps|epochs|minutes)[= ][\d.]+", "train.steps=2"),
     (r'"steps": \d+', '"steps": 2'),
     (r"^(danlu pretrain (?!runs/\S+$|--help)(?:(?!train\.steps).)+)$", r"\1 train.steps=2"),
-    (r"^(danlu pretrain .*train\.steps=2.*)$", r"\1 samples.tokens=4"),
+    (r"^(danlu pretrain (?!clip|siglip|align).*train\.steps=2.*)$", r"\1 samples.tokens=4"),
     (r"^danlu finetune minilm\b(.*)$", r"danlu finetune bert-tiny\1"),
     (r"^(danlu finetune (?!runs/\S+$|--help)(?:(?!train\.steps).)+)$", r"\1 train.steps=2"),
     (r"builtin:english\b", "my.txt"),
@@ -223,6 +223,8 @@ def values(kind: Any) -> str:
         return " ".join(inner)
     if inner and hasattr(kind, "__metadata__"):
         return values(inner[0])
+    if isinstance(kind, type) and issubclass(kind, Settings):
+        return "{…}"
     if inner:
         return ", ".join(dict.fromkeys(values(each) for each in inner))
     names = {int: "int", float: "float", bool: "bool", str: "text", Path: "path", type(None): "null"}

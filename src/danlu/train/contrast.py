@@ -100,7 +100,8 @@ class PairObjective:
         to_images, to_texts, *to_learned = torch.autograd.grad(loss, [images, texts, *learned])
         rows = [piece.rows for piece in pieces]
         shares = torch.stack([loss.detach(), *to_learned]).div(sum(rows)).expand(sum(rows), -1)
-        parts = zip(pieces, torch.split(to_images, rows), torch.split(to_texts, rows), torch.split(shares, rows), strict=True)
+        asked = (torch.split(each, rows) for each in (to_images, to_texts, shares))
+        parts = zip(pieces, *asked, strict=True)
         return [
             replace(piece, targets={**piece.targets, **dict(zip(GRADIENTS, given, strict=True))})
             for piece, *given in parts

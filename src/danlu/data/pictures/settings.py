@@ -15,12 +15,12 @@ class PictureSettings(Settings):
 
     `paths`: folders, tables (JSONL, CSV, TSV, Parquet), tars as WebDataset makes them, zip files, `builtin:scenes`,
     `builtin:digits`, `builtin:films`. `validation`: the same, kept apart from training; where there is none, `held_out`
-    of the pictures are, the same picture and the same caption always on one side. `text`: the column of captions, or a
-    template such as "{title}: {body}"; `image`: the column of pictures. `caption`: what a class folder's name becomes,
-    "a photo of a {name}". `broken`: the share of broken rows that is passed over and noted. `length`: tokens in a
-    caption at most. `frames`: of a film. `crop`: the least share of a picture that a random crop keeps, 1 for none; `flip`:
-    mirror every second one; both only in training. `pixels`: larger pictures are left out before they are decoded.
-    `cache`: where resized pictures are kept.
+    of the pictures are, what is equal always on one side. `text`: the column of captions, or a template such as
+    "{title}: {body}"; `image`: the column of pictures. `caption`: what a class folder's name becomes, "a photo of a
+    {name}". `broken`: the share of broken rows that is passed over and noted. `length`: tokens in a caption at most.
+    `frames`: of a film. `crop`: the least share of a picture that a random crop keeps, 1 for none; `flip`: mirror every
+    second one; both only in training. `pixels`: larger pictures are left out before they are decoded. `cache`: where
+    resized pictures are kept.
     """
 
     paths: Paths = ()
