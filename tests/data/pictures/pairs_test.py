@@ -99,6 +99,15 @@ def test_csv_and_parquet(tmp_path: Path) -> None:
     assert read(tmp_path / "t.parquet", text="{en}: {zh}")[0][2].captions == ("no 2: 第2",)
 
 
+def test_pictures_in_an_archive_beside_their_table(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    zipped(tmp_path / "d" / "images", {"a.png": png(1), "b.png": png(2)})
+    (tmp_path / "d" / "names.tsv").write_text("file\tname_en\tname_zh\na.png\tone\t一\nb.png\ttwo\t二\n")
+    found, ledger = read(tmp_path / "d" / "names.tsv", text="name_zh")
+    assert [(pair.captions[0], pair.read()) for pair in found] == [("一", png(1)), ("二", png(2))]
+    assert ledger.dropped.total() == 0
+
+
 def test_what_has_no_partner_is_counted(tmp_path: Path) -> None:
     table = lines(
         {"image": "a.png", "text": "one"}, {"image": "gone.png", "text": "two"}, {"image": "b.png", "text": " "},

@@ -114,6 +114,23 @@ class ZipBox:
             raise DanluError("E2204", where=f"{self.where}:{name}", found=str(error)) from error
 
 
+class TableBox:
+    """What a table's rows may name: files beside it, and what lies in archives beside it."""
+
+    cut = ""
+
+    def __init__(self, where: Path):
+        archives = [path for path in sorted(where.iterdir()) if path.is_file() and is_box(path)]
+        self.where = where
+        self.boxes: list[Box] = [FolderBox(where), *map(open_box, archives)]
+        self.owner = {name: box for box in reversed(self.boxes) for name in box.members}
+        self.members = {name: box.members[name] for name, box in self.owner.items()}
+
+    def read(self, name: str) -> bytes:
+        _check(self, name)
+        return self.owner[name].read(name)
+
+
 def open_box(where: Path) -> Box:
     """E2205, E2206 where it cannot be read."""
     if where.is_dir():

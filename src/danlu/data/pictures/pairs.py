@@ -19,7 +19,7 @@ import pyarrow.parquet
 from danlu.data.builtin_pictures import PREFIX, builtin_pictures
 from danlu.data.ledger import Ledger
 from danlu.data.lines import opened
-from danlu.data.pictures.boxes import Box, FolderBox, is_box, open_box
+from danlu.data.pictures.boxes import Box, FolderBox, TableBox, is_box, open_box
 from danlu.data.pictures.settings import PictureSettings
 from danlu.data.sources import SUFFIXES as TABLES
 from danlu.data.tables import READERS, SAMPLE, Record, text_of
@@ -95,7 +95,7 @@ class Pairing:
         if kind == "parquet":
             return self._parquet(place, name)
         if kind in READERS:
-            return self._table(FolderBox(place.parent), place.name, name)
+            return self._table(TableBox(place.parent), place.name, name)
         if not is_box(place):
             raise DanluError("E2208", where=name, found=place.suffix or place.name)
         return self._box(open_box(place), name)
@@ -178,7 +178,7 @@ class Pairing:
 
     def _rows(self, box: Box, member: str, name: str) -> Iterator[Found]:
         kind = TABLES[PurePosixPath(member.lower().removesuffix(".gz")).suffix]
-        if isinstance(box, FolderBox):
+        if isinstance(box, FolderBox | TableBox):
             with opened(box.where / member) as (file, _):
                 yield from self._found(READERS[kind](file, name, self.settings.encoding, self.ledger), name)
             return
