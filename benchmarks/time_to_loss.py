@@ -81,12 +81,12 @@ def theirs(checkout: Path | None, folder: Path, parts: tuple[Path, Path]) -> tup
     return took
 
 
-def ours(folder: Path, parts: tuple[Path, Path], family: str) -> tuple[float, float]:
+def ours(folder: Path, parts: tuple[Path, Path], family: str, recipe: Sequence[str] = RECIPE) -> tuple[float, float]:
     run, cache = folder / "run", folder / "cache"
     start = time.perf_counter()
     subprocess.run(
         [COMMAND, "pretrain", family, str(parts[0]), f"data.validation={parts[1]}", f"data.cache={cache}",
-         f"output={run}", *RECIPE],
+         f"output={run}", *recipe],
         check=True, capture_output=True, env=os.environ | {"OMP_WAIT_POLICY": "passive"},
     )  # fmt: skip
     took = time.perf_counter() - start
