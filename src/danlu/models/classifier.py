@@ -147,14 +147,16 @@ class Classifier(nn.Module):
     def hidden(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, read: Read = None
     ) -> Tensor:
-        """What heads read: (B, T, D). tokens, valid, segments (B, T), or (B, K, T) of rows with options -> (B, K, T, D).
+        """What heads read: (B, T, D). tokens, valid, segments (B, T), or (B, K, T) of rows with options, which give
+        (B, K, T, D).
 
         read: the one token of each row whose hidden state is wanted; then (B, 1, D), and most of the last block is
         saved. A decoder behind an encoder reads the same tokens, moved by one (Lewis et al. 2020, 3.1).
         """
         if tokens.ndim > 2:
-            flat = (None if each is None else each.flatten(0, -2) for each in (tokens, valid, segments))
-            return self.hidden(*flat, read=read).unflatten(0, tokens.shape[:-1])
+            marks = [None if each is None else each.flatten(0, -2) for each in (valid, segments)]
+            flat = self.hidden(tokens.flatten(0, -2), *marks, read)
+            return flat.reshape(*tokens.shape[:-1], *flat.shape[1:])
         if self.tower is not None:
             hidden: Tensor = self.tower(tokens, valid, segments, read=read)
             return hidden

@@ -16,6 +16,7 @@ from danlu.models.build import ModelConfig, build
 from danlu.models.classifier import Classifier, ClassifierConfig
 from danlu.models.families import Family
 from danlu.models.families.heads import answer_config, decodes
+from danlu.nn.transformer import TransformerConfig
 from danlu.recipes.adapting import faster
 from danlu.recipes.stages import Finetune
 from danlu.recipes.start import Start, fresh_tokenizer
@@ -69,7 +70,8 @@ def keep_embeddings(model: Classifier) -> None:
 
 def made_width(config: ModelConfig) -> int:
     base = config.base if isinstance(config, ClassifierConfig) else config
-    return base.transformer.width if base.kind == "language" else base.encoder.width
+    stacks = [stack for _, stack in base if isinstance(stack, TransformerConfig)]
+    return stacks[0].width if stacks else WIDTH
 
 
 def with_head(family: Family, made: Material) -> Become:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from danlu.data.ahead import made_ahead
 from danlu.data.batch import Batch
+from danlu.data.mixing import Drawn
 from danlu.data.order import permuted, uniforms
 from danlu.tasks.task import Example
 
@@ -58,6 +59,10 @@ class TaskLoader:
     def stream(self, first: int = 0) -> Iterator[Batch]:
         """Batches from `first` on, without end, made ahead in a thread."""
         return made_ahead(self.batch, first)
+
+    def drawn(self, batches: int) -> list[Drawn]:
+        """Nothing to tell: all rows are of one source."""
+        return []
 
     def _planned(self, epoch: int) -> list[Indices]:
         count = len(self.examples)

@@ -112,7 +112,7 @@ def _holds_classes(place: Path) -> bool:
 
 def _suffix(path: Path) -> str:
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    return MORE_SUFFIXES.get(ending) or SUFFIXES.get(ending, "")
+    return MORE_SUFFIXES.get(ending) or SUFFIXES.get(ending) or ""
 
 
 def format_of(path: Path, settings: TaskData) -> str:
