@@ -8,7 +8,7 @@ The functions here do what the command does, with the same settings and the same
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
@@ -48,15 +48,21 @@ def resume(run: Where, *, quiet: bool = False) -> "Run":
     return _run(call("pretrain", run, quiet=quiet))
 
 
-def load(where: Where, device: str = "auto", dtype: str | None = None) -> Any:
+def load(
+    where: Where, device: str = "auto", dtype: str | None = None, base: Where | None = None,
+    adapters: Mapping[str, Where] | None = None,
+) -> Any:  # fmt: skip
     """A run, a model folder, an installed model or a hub name, put to use: an `Engine`, which generates, fills, scores
-    and embeds, or of a fine-tuned model an `Answerer`, which classifies, tags, finds, chooses and embeds.
+    and embeds, of a fine-tuned model an `Answerer`, which classifies, tags, finds, chooses and embeds, or of a CLIP a
+    `Matcher`, which compares and names pictures.
 
-    dtype: float32, bfloat16 or float16; as stored where not given.
+    dtype: float32, bfloat16 or float16; as stored where not given. base: the model below an adapter, where it is not
+    where it was. adapters: runs or folders by name, put on this model; the first is at work until `use("another")`.
     """
     from danlu.recipes.using import put_to_use
 
-    return put_to_use(fspath(where), device, dtype)
+    folders = {name: fspath(folder) for name, folder in (adapters or {}).items()}
+    return put_to_use(fspath(where), device, dtype, fspath(base) if base else None, folders)
 
 
 def call(verb: str, /, *words: Where, quiet: bool = False, **settings: Any) -> "Answer":

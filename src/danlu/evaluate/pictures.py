@@ -8,8 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from danlu.data.batch import Batch
-from danlu.data.pictures.loader import Framing
-from danlu.data.pictures.prepare import Encode
 from danlu.evaluate.intervals import Interval, bootstrap
 from danlu.models.dual import DualEncoder
 
@@ -47,19 +45,6 @@ def embed(model: DualEncoder, batches: Iterable[Batch]) -> Embedded:
     return Embedded(torch.cat(images).numpy(), torch.cat(texts).numpy(), torch.cat(alike).numpy())
 
 
-@torch.no_grad()
-def embed_texts(model: DualEncoder, tokens: Sequence[Sequence[int]], framing: Framing, batch: int = 256) -> Floats:
-    """Framed ids -> (N, E)."""
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
-    found = []
-    for start in range(0, len(tokens), batch):
-        rows = {name: each.to(device) for name, each in framing.rows(tokens[start : start + batch]).items()}
-        found.append(model.embed_text(**rows).float().cpu())
-    model.train(training)
-    return torch.cat(found).numpy()
-
-
 def retrieval(found: Embedded, ranks: Sequence[int] = RANKS) -> dict[str, Interval]:
     """R@k both ways: is a right one among the k nearest? Equal captions are right for each other; ties count against.
 
@@ -76,17 +61,6 @@ def best_place(scores: Floats, right: NDArray[np.bool_]) -> NDArray[np.int64]:
     best = np.where(right, scores, -np.inf).max(1, keepdims=True)
     places: NDArray[np.int64] = ((scores >= best) & ~right).sum(1)
     return places
-
-
-def class_vectors(
-    model: DualEncoder, names: Sequence[str], templates: Sequence[str], encode: Encode, framing: Framing
-) -> Floats:
-    """One vector a class: the mean of its prompts' vectors, of length 1 again (Radford et al. 2021, section 3.1.4)."""
-    prompts = [template.format(name=name) for name in names for template in templates]
-    vectors = embed_texts(model, encode(prompts), framing).reshape(len(names), len(templates), -1)
-    means: Floats = vectors.mean(1)
-    unit: Floats = means / np.linalg.norm(means, axis=1, keepdims=True)
-    return unit
 
 
 @dataclass(frozen=True)

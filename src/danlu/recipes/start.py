@@ -15,6 +15,7 @@ from danlu.errors import DanluError
 from danlu.generate.engine import Engine
 from danlu.models.build import ModelConfig
 from danlu.models.classifier import Classifier
+from danlu.models.dual import DualEncoder
 from danlu.models.families import Family, fresh, split_name
 from danlu.models.language import LanguageModelConfig
 from danlu.recipes.runs import MODEL, is_run
@@ -108,11 +109,13 @@ def find_tokenizer(word: str) -> Tokenizer:
 
 def load_engine(word: str, device: str = "auto", dtype: str | None = None) -> Engine:
     """A model ready to write. E1012 for a device, E1102 for a dtype that is none, E1910 for a model that answers
-    instead; errors of `Checkpoint.load`."""
+    instead, E2213 for one that compares pictures; errors of `Checkpoint.load`."""
     if dtype is not None and dtype not in DTYPES:
         raise DanluError("E1102", name="dtype", found=dtype, possible=list(DTYPES))
     place = find_device(device)
     checkpoint = Checkpoint.load(word, device=place, dtype=DTYPES[dtype] if dtype else None)
+    if isinstance(checkpoint.model, DualEncoder):
+        raise DanluError("E2213", where=word, found=checkpoint.family.name)
     if isinstance(checkpoint.model, Classifier):
         raise DanluError("E1910", where=word, found=list(checkpoint.model.config.heads))
     return Engine(checkpoint)

@@ -1,6 +1,7 @@
 """`danlu evaluate RUN PICTURES`: retrieval both ways; where captions are names of classes, naming by prompts."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,11 @@ from danlu.data.pictures.prepare import Prepared, gather, prepare
 from danlu.data.pictures.settings import PictureSettings
 from danlu.errors import DanluError
 from danlu.evaluate.intervals import Interval
-from danlu.evaluate.pictures import Embedded, Naming, class_vectors, embed, linear_probe, retrieval, zero_shot
+from danlu.evaluate.pictures import Embedded, Naming, embed, linear_probe, retrieval, zero_shot
+from danlu.generate.matching import Matcher
 from danlu.recipes.call import Answer, Call, Common
 from danlu.recipes.judging import say_results
-from danlu.recipes.pictures.pretrain import encoder, framing, loader, towers
+from danlu.recipes.pictures.pretrain import loader, towers
 from danlu.recipes.pictures.shown import shown
 from danlu.recipes.runs import Run, add_results, is_run
 from danlu.recipes.start import find_device
@@ -86,7 +88,7 @@ def embedded(
     """The pictures of some paths, all on one side, and their vectors."""
     assert checkpoint.processor
     data = settings.data.model_copy(update={"paths": paths, "validation": (), "held_out": 0.0})
-    encode = encoder(checkpoint, data.length)
+    encode = partial(Matcher(checkpoint).encode, length=data.length)
     prepared = prepare(gather(data, call.voice), data, checkpoint.processor, encode, call.voice)
     batches = loader(checkpoint, prepared.training, settings.batch, settings.seed)
     steps = batches.steps_per_epoch
@@ -106,8 +108,7 @@ def named(
     checkpoint: Checkpoint, found: Embedded, names: Sequence[str], labels: Sequence[int], templates: Sequence[str]
 ) -> Naming:
     """Every picture named by the prompts of all classes."""
-    vectors = class_vectors(towers(checkpoint), names, templates, encoder(checkpoint), framing(checkpoint))
-    return zero_shot(found.images, vectors, names, labels)
+    return zero_shot(found.images, Matcher(checkpoint).classes(names, templates), names, labels)
 
 
 def _written(start: str, rows: list[Data], more: Data, call: Call) -> tuple[Path, ...]:

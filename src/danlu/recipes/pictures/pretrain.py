@@ -1,16 +1,18 @@
 """`danlu pretrain clip-mini PICTURES`: two towers learn what belongs together."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
 from danlu.checkpoint import Checkpoint
-from danlu.data.pictures.loader import Augmentation, Framing, PictureLoader
-from danlu.data.pictures.prepare import Encode, Prepared, Side, prepare
+from danlu.data.pictures.loader import Augmentation, PictureLoader
+from danlu.data.pictures.prepare import Prepared, Side, prepare
 from danlu.evaluate.pictures import embed, facts, retrieval
 from danlu.files import replace_json
+from danlu.generate.matching import Matcher
 from danlu.models.build import build as build_model
 from danlu.models.build import parameters
 from danlu.models.dual import DualConfig, DualEncoder, default_processor
@@ -94,7 +96,7 @@ def begin(ready: Plan, voice: Voice) -> tuple[Checkpoint, Prepared]:
     """The model before its first step, and the decoded pictures."""
     checkpoint = start_model(ready, voice)
     assert checkpoint.processor
-    encode = encoder(checkpoint, ready.settings.data.length)
+    encode = partial(Matcher(checkpoint).encode, length=ready.settings.data.length)
     return checkpoint, prepare(ready.gathered, ready.settings.data, checkpoint.processor, encode, voice)
 
 
@@ -133,29 +135,6 @@ def towers(checkpoint: Checkpoint) -> DualEncoder:
     return checkpoint.model
 
 
-def encoder(checkpoint: Checkpoint, length: int | None = None) -> Encode:
-    """Captions to framed ids of at most the model's length, their last token kept."""
-    tokenizer, most = checkpoint.tokenizer, min(length or 10**9, checkpoint.config.length or 10**9)
-    assert tokenizer
-
-    def encode(texts: Sequence[str]) -> list[list[int]]:
-        spare = len(tokenizer.frame([]))
-        return [tokenizer.frame(ids[: most - spare]) for ids in tokenizer.encode_many(texts)]
-
-    return encode
-
-
-def framing(checkpoint: Checkpoint) -> Framing:
-    """How captions become rows for this model."""
-    config, tokenizer = checkpoint.config, checkpoint.tokenizer
-    assert tokenizer
-    assert isinstance(config, DualConfig)
-    pad = tokenizer.special.get("pad", tokenizer.special.get("end", 0))
-    return Framing(
-        pad, config.length or 64, whole=config.pool == "last", marked=not config.causal and config.pool != "last"
-    )
-
-
 def loaders(ready: Plan, checkpoint: Checkpoint, prepared: Prepared) -> Loading:
     settings = ready.settings
     augmentation = Augmentation(settings.data.crop, settings.data.flip)
@@ -170,7 +149,13 @@ def loader(
 ) -> PictureLoader:  # fmt: skip
     assert checkpoint.processor
     return PictureLoader(
-        side.data, checkpoint.processor, framing(checkpoint), batch, seed, shuffle=shuffle, augmentation=augmentation
+        side.data,
+        checkpoint.processor,
+        Matcher(checkpoint).framing,
+        batch,
+        seed,
+        shuffle=shuffle,
+        augmentation=augmentation,
     )
 
 
