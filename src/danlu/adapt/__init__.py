@@ -6,6 +6,7 @@ from danlu.adapt.change import load_tensors as load_tensors
 from danlu.adapt.change import names as names
 from danlu.adapt.change import own_tensors as own_tensors
 from danlu.adapt.change import read_change as read_change
+from danlu.adapt.change import room as room
 from danlu.adapt.change import switch as switch
 from danlu.adapt.change import virtual_tokens as virtual_tokens
 from danlu.adapt.changes import KINDS as KINDS

@@ -93,6 +93,12 @@ def load_tensors(
         parameter.data.copy_(tensors[each])
 
 
+def room(model: nn.Module) -> int | None:
+    """The most tokens of text a row may have, after what prefixes and prompts take; None: any number."""
+    length = model.config.length
+    return None if length is None else int(length) - virtual_tokens(model)  # type: ignore[arg-type]
+
+
 def virtual_tokens(model: nn.Module) -> int:
     """How many of a model's positions prefixes and prompts take from the text."""
     places = [place for _, place in adapters(model) if isinstance(place, (Prefixes, Prompts))]

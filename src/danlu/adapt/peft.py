@@ -70,6 +70,10 @@ def write(model: nn.Module, change: Addition, table: Table, base: str, task: str
     """An adapter as PEFT would have saved it. base: where PEFT finds the model below it. task: PEFT's word for what the
     model is for. E2013 where PEFT has no such adapter."""
     common = {"base_model_name_or_path": base, "task_type": task, "inference_mode": True}
+    if isinstance(change, (PromptTuning, PrefixTuning)) and any(
+        map(named(change.also, model), dict(model.named_parameters()))
+    ):
+        raise DanluError("E2013", found=f"{change.kind}, heads")  # PEFT reads other states under a classifier's head
     if isinstance(change, PromptTuning):
         return PeftFiles(*write_prompt(model, change, common, name))
     if isinstance(change, PrefixTuning):

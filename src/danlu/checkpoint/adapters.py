@@ -48,8 +48,8 @@ class Below:
 
     def find(self, adapter: Path, given: str | Path | None = None) -> str | Path:
         """Where it is now. E2006 where it is not."""
-        beside = adapter / self.relative
-        own: list[str | Path] = [self.name, self.folder, *([beside] if self.relative else [])]
+        here = [Path(self.folder)] * bool(self.folder) + [adapter / self.relative] * bool(self.relative)
+        own: list[str | Path] = [*(place for place in here if place.is_dir()), self.name]
         places = own if given is None else [given]
         for place in places:
             try:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from danlu.adapt import room
 from danlu.data.batch import IGNORED, Batch
 from danlu.errors import DanluError
 from danlu.evaluate.intervals import Interval, bootstrap
@@ -81,7 +82,7 @@ def score_texts(
     """
     if engine.kind != "causal":
         raise DanluError("E1802")
-    width = min(window or WINDOW, engine.model.config.length or WINDOW)
+    width = min(window or WINDOW, room(engine.model) or WINDOW)
     score, first = TokenScore(), engine.first
     encoded = engine.tokenizer.encode_with_offsets(texts)
     rows = [ids for ids, _ in encoded]

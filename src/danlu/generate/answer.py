@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from danlu.adapt import room, switch
 from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.generate.rest import at_rest
@@ -43,6 +44,10 @@ class Answerer:
     @property
     def heads(self) -> Mapping[str, AnswerConfig]:
         return self.model.config.heads
+
+    def use(self, adapter: str | None) -> None:
+        """Let one of the model's adapters work, or none. E2012 where there is none of that name."""
+        switch(self.model, adapter)
 
     def classify(self, texts: Any, seconds: Any = None) -> Any:
         """The likeliest label of a text, or of a text and a second one; of a model for several labels, all that are
@@ -124,5 +129,5 @@ def framing_of(checkpoint: Checkpoint, length: int | None = None) -> Framing:
     config = checkpoint.config
     assert isinstance(config, ClassifierConfig)
     assert checkpoint.tokenizer is not None
-    longest = min(length or LONGEST, config.length or LONGEST)
+    longest = min(length or LONGEST, room(checkpoint.model) or LONGEST)
     return Framing(checkpoint.tokenizer, longest, config.base.embedding.segments > 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from danlu.adapt import switch
 from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.generate.beams import search
@@ -52,6 +53,10 @@ class Engine:
         if isinstance(self.model, SequenceToSequence):
             return "sequence_to_sequence"
         return "causal" if self.model.config.causal else "masked"
+
+    def use(self, adapter: str | None) -> None:
+        """Let one of the model's adapters work, or none. E2012 where there is none of that name."""
+        switch(self.model, adapter)
 
     @property
     def device(self) -> torch.device:

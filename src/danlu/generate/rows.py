@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from danlu.adapt import room
 from danlu.errors import DanluError
 from danlu.models.build import Model
 from danlu.models.sequence_to_sequence import SequenceToSequence
@@ -16,7 +17,7 @@ BUDGET = 8192  # tokens of a batch, padding included
 def limit(model: Model) -> int | None:
     """The most tokens a row may have; None where positions have no end (T5's distances)."""
     tower = model.config.encoder if isinstance(model, SequenceToSequence) else model.config.transformer
-    return None if isinstance(tower.positions, RelativePositions) else model.config.length
+    return None if isinstance(tower.positions, RelativePositions) else room(model)
 
 
 def check_lengths(model: Model, lengths: Sequence[int]) -> None:

@@ -5,16 +5,20 @@ from typing import Any
 
 import torch
 
-from danlu.adapt import Addition, Part, Trained, read_change, trained
+from danlu.adapt import Addition, Part, Trained, read_change, room, trained, virtual_tokens
 from danlu.checkpoint import Checkpoint
+from danlu.errors import DanluError
 from danlu.models.build import ModelConfig, build
 from danlu.recipes.machine import size_in_words
 from danlu.voice import Voice
 
 
-def adapted(checkpoint: Checkpoint, change: Part | Addition | None, seed: int, start: str, voice: Voice) -> Checkpoint:
+def adapted(
+    checkpoint: Checkpoint, change: Part | Addition | None, seed: int, start: str, voice: Voice, length: int = 1
+) -> Checkpoint:
     """The checkpoint with what trains marked, and added. Without a change all of it trains; of one that is adapted
-    already, its adapter goes on. A further change is made to the merged model: E2007 where it cannot be merged."""
+    already, its adapter goes on. A further change is made to the merged model: E2007 where it cannot be merged. E2008
+    where virtual tokens leave less than `length` for text."""
     if change is None:
         if checkpoint.adapted:
             checkpoint.adapted.change.mark(checkpoint.model, checkpoint.adapted.name)
@@ -27,6 +31,8 @@ def adapted(checkpoint: Checkpoint, change: Part | Addition | None, seed: int, s
             f"这是全新的模型：使用 adapt={change.kind} 时，不训练的部分会保持随机初值",
         )
     checkpoint = checkpoint.changed(change, seed, start)
+    if (left := room(checkpoint.model)) is not None and left < length:
+        raise DanluError("E2008", found=virtual_tokens(checkpoint.model), possible=checkpoint.config.length)
     if change.kind != "full":
         say_trained(voice, trained(checkpoint.model), change)
     return checkpoint

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from danlu.adapt import room
 from danlu.checkpoint import Checkpoint
 from danlu.data.ledger import Ledger
 from danlu.errors import DanluError, nearest
@@ -106,7 +107,7 @@ def work_on(checkpoint: Checkpoint, task: str | None = None, length: int | None 
     head = next((name for name, does in names.items() if task in (None, does)), None)
     if head is None:
         raise DanluError("E1822", where=checkpoint.where, found=", ".join(names.values()), task=task)
-    longest = min(length or LONGEST, config.length or LONGEST)
+    longest = min(length or LONGEST, room(checkpoint.model) or LONGEST)
     framing = Framing(checkpoint.tokenizer, longest, config.base.embedding.segments > 1)
     return Work(TASKS[names[head]], head, config.heads[head].labels, framing)
 

@@ -131,7 +131,8 @@ def begin(ready: Plan, voice: Voice) -> Checkpoint:
     tokenizer = None
     if start.where is None:
         tokenizer = make_tokenizer(settings, start.family, voice, ready.run.path / "checkpoints" / "tokenizer")
-    return adapted(first_model(ready, tokenizer), settings.adapt, settings.seed, start.name, voice)
+    model, length = first_model(ready, tokenizer), settings.data.length or 1
+    return adapted(model, settings.adapt, settings.seed, start.name, voice, length)
 
 
 def first_model(ready: Plan, tokenizer: Tokenizer | None) -> Checkpoint:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 
+from danlu.adapt import room
 from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.ledger import Ledger
 from danlu.data.loader import Loader
@@ -98,7 +99,7 @@ def _masked(
 ) -> Scored:
     words = Words.of(engine.tokenizer, engine.checkpoint.family.start)
     corpus = prepare(data, engine.tokenizer, voice)
-    length = data.length or min(engine.model.config.length or 512, 512)
+    length = data.length or min(room(engine.model) or 512, 512)
     if noise.kind == "auto":
         noise = noise.model_copy(update=choose({}, "auto", engine.checkpoint.family).corruption)
     rows = pack(corpus, length, noise, words)
