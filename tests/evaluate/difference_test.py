@@ -86,3 +86,22 @@ def test_what_has_no_spread_says_nothing_of_it() -> None:
     perfect = interval(METRICS["macro_f1"].of(Cases(["a", "b"] * 20, ["a", "b"] * 20)))
     assert perfect.value == 1
     assert 0.85 < perfect.low < 0.95
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "mcc", "calibration"])
+def test_rows_that_count_alike_may_be_drawn_as_one_kind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(3)
+    true = chance.choice(LABELS, 300).tolist()
+    shares = np.round(chance.uniform(0.4, 1, 300), 1).tolist()
+    runs = [Cases(answers(chance, true, share), true, shares) for share in (0.6, 0.7)]
+    one, two = METRICS[name].of(runs[0]), METRICS[name].of(runs[0] + runs[1])
+    short, paired = interval(one), difference(two)
+    assert one.kinds() is not None
+    monkeypatch.setattr(type(one), "kinds", lambda self: None)
+    long, apart = interval(one), difference(two)
+    width = long.high - long.low
+    assert (short.low, short.high) == pytest.approx((long.low, long.high), abs=0.1 * width)
+    wide = apart.difference.high - apart.difference.low
+    ends = [(each.difference.low, each.difference.high) for each in (paired, apart)]
+    assert ends[0] == pytest.approx(ends[1], abs=0.1 * wide)
+    assert paired.chance == pytest.approx(apart.chance, abs=0.04)

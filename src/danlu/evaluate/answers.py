@@ -18,7 +18,8 @@ from danlu.tasks.metrics.labels import names_of
 from danlu.tasks.splits import TEXTS, fingerprint
 from danlu.tasks.task import Example, Reply, Row
 from danlu.train.answers import ANSWERS, AnswerSettings
-from danlu.train.hardware import Precision, autocast, compute_precision, give_back_memory, is_out_of_memory
+from danlu.train.hardware import autocast, compute_precision, give_back_memory, is_out_of_memory
+from danlu.train.settings import Precision
 from danlu.voice import Voice
 
 PORTION = 1024  # rows whose logits are held at once

@@ -1,7 +1,8 @@
 """How sure a measured value is, and whether two runs differ: the bootstrap (Efron 1979, 1987) and random swaps.
 
 A metric is taken under weights of its rows (`tasks.metrics`), so two thousand drawn sets of rows are one matrix
-product. Whole rows are drawn (a sentence, a document, a pair), because tokens of a row are not independent.
+product. Whole rows are drawn (a sentence, a document, a pair), because tokens of a row are not independent. Rows that
+count alike are drawn as one kind: of two classes there are four kinds of rows, however many rows.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from danlu.tasks.metrics.metric import Added, Floats, Measured
+from danlu.tasks.metrics.metric import Added, Floats, Integers, Measured
 
 Method = Literal["bca", "percentile"]
 Verdict = Literal["better", "worse", "no difference shown"]
@@ -96,16 +97,16 @@ def difference(
     value = float(second - first)
     if rows < 2:
         return Comparison(Interval(value, float("nan"), float("nan"), rows, level), "no difference shown", 1.0)
+    both, counts = _paired(both)
     drawn, swapped = np.empty(draws), np.empty(draws)
-    for part, weights in _weights(rows, draws, seed, CELLS // 4):
+    for part, weights in _weights(counts, draws, seed, CELLS // 4):
         none = np.zeros_like(weights)
         drawn[part] = both.under(np.hstack([none, weights])) - both.under(np.hstack([weights, none]))
     chance = np.random.default_rng([seed, 1])
-    for start in range(0, draws, step := max(1, CELLS // 4 // rows)):
-        swap = chance.integers(0, 2, (min(step, draws - start), rows)).astype(float)
-        swapped[start : start + step] = both.under(np.hstack([swap, 1 - swap])) - both.under(
-            np.hstack([1 - swap, swap])
-        )
+    for start in range(0, draws, step := max(1, CELLS // 4 // len(counts))):
+        swap = chance.binomial(counts, 0.5, (min(step, draws - start), len(counts))).astype(float)
+        kept = counts - swap
+        swapped[start : start + step] = both.under(np.hstack([swap, kept])) - both.under(np.hstack([kept, swap]))
     reached = (1 + (np.abs(swapped) >= abs(value) - 1e-12).sum()) / (1 + draws)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     found = Interval(value, float(low), float(high), rows, level)
@@ -159,37 +160,38 @@ def _ratio(sums: Floats) -> Floats:
 
 def _drawn(measured: Measured, draws: int, seed: int) -> Floats:
     """(draws,) values, each of as many rows drawn with replacement."""
-    count = measured.count
-    if (share := _share(measured)) is not None:  # drawing yes and no is the binomial distribution
-        yes: Floats = np.random.default_rng(seed).binomial(count, share, draws) / count
-        return yes
+    kinds = measured.kinds()
+    counts = np.ones(measured.count, np.int64)
+    if kinds is not None:
+        _, places, counts = np.unique(kinds, return_index=True, return_counts=True)
+        measured = measured.rows(places)
     found = np.empty(draws)
-    for part, weights in _weights(count, draws, seed, CELLS):
+    for part, weights in _weights(counts, draws, seed, CELLS):
         found[part] = measured.under(weights)
     return found
 
 
-def _share(measured: Measured) -> float | None:
-    """The mean, where every row is a yes or a no."""
-    if (
-        isinstance(measured, Added)
-        and isinstance(measured.statistics, np.ndarray)
-        and measured.statistics.shape[1] == 2
-    ):
-        top, bottom = measured.statistics.T
-        if (bottom == 1).all() and np.isin(top, (0, 1)).all():
-            return float(top.mean())
-    return None
+def _paired(both: Measured) -> tuple[Measured, Integers]:
+    """Two runs of which pairs of rows that count alike stand once, and how many pairs each stands for."""
+    rows, kinds = both.count // 2, both.kinds()
+    if kinds is None:
+        return both, np.ones(rows, np.int64)
+    pairs = kinds[:rows] * (kinds.max() + 1) + kinds[rows:]
+    _, places, counts = np.unique(pairs, return_index=True, return_counts=True)
+    return both.rows(np.concatenate([places, places + rows])), counts
 
 
-def _weights(rows: int, draws: int, seed: int, cells: int) -> Iterator[tuple[slice, Floats]]:
-    """How often each row is drawn, for some draws at a time: (D, rows)."""
-    chance = np.random.default_rng(seed)
-    step = max(1, cells // rows)
+def _weights(counts: Integers, draws: int, seed: int, cells: int) -> Iterator[tuple[slice, Floats]]:
+    """How often each kind of row is drawn, for some draws at a time: (D, kinds). counts: rows of each kind."""
+    chance, kinds, rows = np.random.default_rng(seed), len(counts), int(counts.sum())
+    step = max(1, cells // kinds)
     for start in range(0, draws, step):
         count = min(step, draws - start)
-        places = chance.integers(rows, size=(count, rows)) + rows * np.arange(count)[:, None]
-        drawn = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
+        if kinds < rows:
+            drawn = chance.multinomial(rows, counts / rows, count)
+        else:
+            places = chance.integers(rows, size=(count, rows)) + rows * np.arange(count)[:, None]
+            drawn = np.bincount(places.ravel(), minlength=count * rows).reshape(count, rows)
         yield slice(start, start + count), drawn.astype(np.float64)
 
 

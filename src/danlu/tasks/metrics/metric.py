@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Value = Callable[[Floats], Floats]  # sums of statistics (..., K) -> (...)
 
 
@@ -71,8 +72,17 @@ class Measured(Protocol):
         """The value without each row (N,), the jackknife; None where it would cost too much."""
         ...
 
+    def kinds(self) -> Integers | None:
+        """(N,) numbers, equal where rows count alike, so that draws need not tell them apart; None where few do."""
+        ...
+
+    def rows(self, places: Integers) -> "Measured":
+        """The same metric of some of the rows."""
+        ...
+
 
 ROWS = 4096  # of the jackknife at once
+PROBE = 1000  # rows that are looked at to see whether many count alike
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,21 @@ class Added:
         parts = [self.statistics[start : start + ROWS] for start in range(0, self.count, ROWS)]
         dense = (part.toarray() if isinstance(part, csr_array) else part for part in parts)
         return np.concatenate([self.value(total - part) for part in dense] or [np.empty(0)])
+
+    def kinds(self) -> Integers | None:
+        if isinstance(self.statistics, csr_array):
+            parts, ends = self.statistics, self.statistics.indptr
+            known: dict[bytes, int] = {}
+            spans = ((ends[at], ends[at + 1]) for at in range(self.count))
+            rows = (parts.indices[a:b].tobytes() + parts.data[a:b].tobytes() for a, b in spans)
+            return np.array([known.setdefault(row, len(known)) for row in rows], np.int64)
+        probe = self.statistics[:: max(1, self.count // PROBE)]
+        if len(np.unique(probe, axis=0)) > len(probe) / 2:
+            return None
+        return np.unique(self.statistics, axis=0, return_inverse=True)[1].astype(np.int64)
+
+    def rows(self, places: Integers) -> "Added":
+        return Added(self.statistics[places], self.value)
 
 
 @dataclass(frozen=True)

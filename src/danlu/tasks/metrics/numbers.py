@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from danlu.tasks.metrics.metric import Cases, Floats, Measured, Metric, added, divided, mean_of
+from danlu.tasks.metrics.metric import Cases, Floats, Integers, Measured, Metric, added, divided, mean_of
 
 
 def both(cases: Cases) -> tuple[Floats, Floats]:
@@ -45,6 +45,12 @@ class Ranked:
 
     def without_each(self) -> Floats | None:
         return None
+
+    def kinds(self) -> Integers | None:
+        return None
+
+    def rows(self, places: Integers) -> "Ranked":
+        return Ranked(self.x[places], self.y[places])
 
 
 def ranked(cases: Cases) -> Measured:
