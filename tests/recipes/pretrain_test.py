@@ -281,6 +281,13 @@ def test_a_run_that_cannot_begin_leaves_nothing(make: Make) -> None:
     assert Path("mine/notes.md").exists()
 
 
+def test_a_start_that_is_missing_is_named(text: Path, make: Make) -> None:
+    for words in ((), (text,)):
+        with pytest.raises(DanluError, match="E1005") as raised:
+            plan(make(*words))
+        assert "START is missing" in raised.value.render("en")
+
+
 def test_a_mistyped_run_is_not_looked_for_on_the_hub(text: Path, make: Make) -> None:
     Path("runs").mkdir()
     assert problems(make("runs/nope", text)) == ["E1420"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from danlu.errors import DanluError, nearest
+from danlu.errors import Both, DanluError, nearest
 
 CONFIG, RUN_MODEL = "config.json", "model"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # PEFT's names
@@ -113,7 +113,11 @@ def _fetched(name: str) -> Path:
     except RepositoryNotFoundError as error:
         raise DanluError("E1420", where=name, nearest=nearest(name, INSTALLABLE)) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-        raise DanluError("E1426", where=name, found=type(error).__name__, nearest=nearest(name, INSTALLABLE)) from error
+        found = Both(
+            f"no folder {name} here, and {type(error).__name__} from the hub",
+            f"此处没有文件夹 {name}，而 Hub 返回 {type(error).__name__}",
+        )
+        raise DanluError("E1426", where=name, found=found, nearest=nearest(name, INSTALLABLE)) from error
     if not (folder / CONFIG).is_file() and not (folder / ADAPTER).is_file():
         raise DanluError("E1420", where=name, found=sorted(each.name for each in folder.iterdir()), possible=CONFIG)
     return folder

@@ -29,19 +29,25 @@ class Asked:
 
 
 def asked(call: Call) -> Asked:
-    """The meaning of START DATA ...: a run's folder alone, a settings file, or a start and paths."""
+    """The meaning of START DATA ...: a run's folder alone, a settings file, or a start and paths.
+
+    E1005 where there is no start, or a file of data in its place.
+    """
     start, *paths = call.words or (None,)
     place = Path(start) if start else None
-    if place and is_run(place) and not paths and not {"data", "tasks"} & call.settings.keys():
+    written = place is not None and place.suffix in (".yaml", ".yml")
+    alone = not paths and not {"data", "tasks"} & call.settings.keys()
+    if (start is None and "start" not in call.settings) or (place and place.is_file() and alone and not written):
+        raise DanluError("E1005", word="START", found=start, possible=["START", "DATA"])
+    if place and is_run(place) and alone:
         return Asked(Run(place))
     given = merge(call.settings, {"data": {"paths": paths}}) if paths else call.settings
     source = call.voice.pick("command line", "命令行")
-    if place and place.suffix in (".yaml", ".yml"):
+    if place and written:
         source = str(place)
-        written = _ours(read_yaml(place), call)
         if is_run(place.parent) and place.name == CONFIG and "output" not in given:
             given = given | {"output": str(next_free(place.parent).path)}
-        given = merge(written, given)
+        given = merge(_ours(read_yaml(place), call), given)
     elif start:
         given = {"start": start} | given
     return Asked(None, given, source)
