@@ -21,7 +21,7 @@ LANGUAGES = ("en", "de", "fr")
 TATOEBA = {"de": "deu", "fr": "fra"}
 RECIPE: dict[str, Any] = {
     "tokenizer": {"vocabulary": 8000},
-    "train": {"batch": 48, "optimizer": "muon", "schedule": "linear", "warmup": 0.05},
+    "train": {"optimizer": "muon", "schedule": "linear", "warmup": 0.05},
     "samples": {"count": 0},
 }
 
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--family", default="xlm-mini")
     parser.add_argument("--length", type=int, default=96)
+    parser.add_argument("--batch", type=int, default=48, help="rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="keep the runs here")
     options = parser.parse_args()
@@ -68,7 +69,12 @@ def main() -> None:
         folder = options.output or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         data = {"sources": sources(texts(folder)), "length": options.length, "sampling": 1.0}
-        long = {"steps": options.steps, "evaluate_every": options.steps, "save_every": options.steps}
+        long = {
+            "batch": options.batch,
+            "steps": options.steps,
+            "evaluate_every": options.steps,
+            "save_every": options.steps,
+        }
         recipe = RECIPE | {"train": RECIPE["train"] | long, "data": data, "seed": options.seed}
         mlm = {"mlm": 1.0}
         alone = {name: each for name, each in data["sources"].items() if "paths" in each}
@@ -87,7 +93,8 @@ def main() -> None:
     mean = [sum(row[arm]["value"] for row in plain) / len(plain) for arm in ("mlm+tlm", "mlm")]
     better = all(row["difference"]["retrieval"]["verdict"] == "better" for row in plain)
     conditions = {
-        "steps": options.steps, "family": options.family, "length": options.length, "seed": options.seed,
+        "steps": options.steps, "family": options.family, "length": options.length, "batch": options.batch,
+        "seed": options.seed,
         "recipe": RECIPE, "tatoeba": rows, "better in every language": better,
         "seconds": {"mlm": theirs.metrics["seconds"], "mlm+tlm": ours.metrics["seconds"]},
     }  # fmt: skip
