@@ -95,8 +95,8 @@ def load_tensors(
 
 def room(model: nn.Module) -> int | None:
     """The most tokens of text a row may have, after what prefixes and prompts take; None: any number."""
-    length = model.config.length
-    return None if length is None else int(length) - virtual_tokens(model)  # type: ignore[arg-type]
+    config: Any = model.config
+    return None if config.length is None else int(config.length) - virtual_tokens(model)
 
 
 def virtual_tokens(model: nn.Module) -> int:
