@@ -34,6 +34,17 @@ def test_the_card_of_a_run(run_folder: Path, language: Language, words: list[str
         assert part in body
 
 
+def test_an_adapter_names_what_it_stands_on_and_how_little_it_is() -> None:
+    part = {"trains": 300, "parameters": 10_000, "share": 0.03}
+    facts = {"base": {"name": "minilm"}, "trained": part, "parameters": 9_700}
+    text = card(Record(Path("x"), config={"adapt": {"kind": "lora"}}, danlu=facts), Voice("en"))
+    matter = yaml.safe_load(text.split("---\n")[1])
+    assert (matter["library_name"], matter["base_model"]) == ("peft", "minilm")
+    assert "of which 300 (3.00%) trained: `lora`" in text
+    whole = card(Record(Path("x"), danlu={"trained": part | {"share": 1.0}, "parameters": 9_700}), Voice("en"))
+    assert "trained:" not in whole
+
+
 def test_proofs_are_shown_where_recorded() -> None:
     proved = Record(Path("x"), danlu={"proofs": {"resume": "40 kills, all bit-equal"}})
     assert "resumes to the same bits: 40 kills" in card(proved, Voice("en"))

@@ -62,7 +62,10 @@ def pipeline(record: Record) -> str | None:
 
 
 def _front_matter(record: Record) -> str:
-    data: Data = {"library_name": "transformers", "tags": ["danlu"]}
+    below = record.danlu.get("base")
+    data: Data = {"library_name": "peft" if below else "transformers", "tags": ["danlu"]}
+    if isinstance(below, dict) and below.get("name"):
+        data["base_model"] = str(below["name"])
     if family := record.danlu.get("family"):
         data["tags"] = ["danlu", str(family)]
     if tag := pipeline(record):
@@ -85,6 +88,12 @@ def _about(record: Record, voice: Voice) -> str:
     sentence = voice.pick(f"Trained with danlu from `{_text(start)}`", f"用丹炉训练，起点为 `{_text(start)}`")
     if is_number(count := record.danlu.get("parameters")):
         sentence += voice.pick(f"; {count:,} parameters", f"；参数量 {count:,}")
+    part = record.danlu.get("trained")
+    if isinstance(part, dict) and is_number(share := part.get("share")) and is_number(trains := part.get("trains")):
+        kind = record.section("adapt").get("kind") or "part"
+        if share < 1:
+            sentence += voice.pick(f", of which {trains:,} ({share:.2%}) trained: `{_text(kind)}`",
+                                   f"，其中训练了 {trains:,} 个（{share:.2%}）：`{_text(kind)}`")  # fmt: skip
     return sentence + voice.pick(".", "。")
 
 
