@@ -94,8 +94,17 @@ def _bart(stem: str) -> dict[Form, Published]:
     }
 
 
+def _electra() -> dict[Form, Published]:
+    """Its class for rows has a GELU where ours has tanh, and stays ours."""
+    return {
+        "token": Published("ElectraForTokenClassification", {"output": "classifier"}),
+        "span": Published("ElectraForQuestionAnswering", {"output": "qa_outputs"}),
+        "vector": Published("ElectraModel", at="mean"),
+    }
+
+
 HEADS: Mapping[str, Mapping[Form, Published]] = {
-    "bert": _bert("Bert"), "roberta": _roberta("Roberta"), "xlm-roberta": _roberta("XLMRoberta"),
+    "bert": _bert("Bert"), "electra": _electra(), "roberta": _roberta("Roberta"), "xlm-roberta": _roberta("XLMRoberta"),
     "gpt2": _decoder("GPT2", tags="classifier"), "gpt3": _decoder("GPT2", tags="classifier"),
     "opt": _decoder("OPT", tags=None), "llama": _decoder("Llama", inside="transformer."),
     "mistral": _decoder("Mistral"), "qwen2": _decoder("Qwen2", inside="transformer."),
