@@ -209,6 +209,25 @@ def test_amounts_follow_from_model_and_text() -> None:
     assert further["train"]["optimizer"] == "adamw"
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "given", "dropped"),
+    [
+        ("gpt2-mini", 1_000_000, {}, True), ("llama-tiny", 300_000, {}, True), ("gpt2-mini", 100_000_000, {}, False),
+        ("bert-mini", 1_000_000, {}, False), ("gpt2-mini", 1_000_000, {"steps": 100, "batch": 8}, False),
+        ("gpt2-mini", 1_000_000, {"minutes": 3}, False), ("gpt2-mini", 1_000_000, {"epochs": 5}, True),
+    ],
+)  # fmt: skip
+def test_dropout_is_for_texts_that_are_read_again(name: str, size: int, given: dict, dropped: bool) -> None:
+    family, config = fresh(name, 3456)
+    found = inferred(family, name.partition("-")[2], config, Amount(1, size), {"train": given})
+    assert ("model" in found) == dropped
+
+
+def test_dropout_that_was_given_stays(text: Path, make: Make) -> None:
+    assert plan(make("gpt-tiny", text)).settings.model == {"dropout": 0.1}
+    assert plan(make("gpt-tiny", text, model={"dropout": 0.3})).settings.model == {"dropout": 0.3}
+
+
 @pytest.mark.parametrize("name", ["gpt2", "bert", "llama", "opt", "palm"])
 def test_every_size_gets_settings_it_can_be_trained_with(name: str) -> None:
     family = FAMILIES[name]
