@@ -282,3 +282,11 @@ def test_spans_of_text(engine_of) -> None:
         "exact_match",
         "token_f1",
     ]
+
+
+def test_without_losses_the_metric_says_which_rows_are_worst() -> None:
+    pairs = [("a cat sat", "a cat sat"), ("dogs", "a cat sat"), ("a cat", "a cat sat")]
+    some = [Prediction(at, "", at, "", "", said, right) for at, (said, right) in enumerate(pairs)]
+    found = details("translate", some, METRICS["chrf"])["worst"]
+    assert [row["line"] for row in found] == [1, 2, 0]
+    assert found[-1]["score"] == pytest.approx(100)

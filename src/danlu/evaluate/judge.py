@@ -11,6 +11,7 @@ from danlu.evaluate.predictions import Prediction, cases, check_same_rows
 from danlu.tasks.metrics import METRICS, Metric
 from danlu.tasks.metrics.chances import BINS
 from danlu.tasks.metrics.labels import names_of
+from danlu.tasks.metrics.metric import Added
 from danlu.tasks.metrics.tagging import entities
 
 Plain = dict[str, Any]
@@ -51,7 +52,7 @@ def details(
     task: str, predictions: Sequence[Prediction], metric: Metric, slices: Sequence[str] = (), seed: int = 0
 ) -> Plain:
     """Where a model goes wrong: the worst rows, labels apart, confusions, calibration, tables by length and columns."""
-    found: Plain = {"worst": worst(predictions), "slices": {"length": by_length(predictions, metric, seed)}}
+    found: Plain = {"worst": worst(predictions, metric), "slices": {"length": by_length(predictions, metric, seed)}}
     for name in slices:
         groups = [each.columns.get(name, "") for each in predictions]
         found["slices"][name] = _groups(
@@ -66,11 +67,16 @@ def details(
     return found
 
 
-def worst(predictions: Sequence[Prediction]) -> list[Plain]:
-    """The rows whose right answer cost most, with their place."""
-    costly = sorted((each for each in predictions if each.loss is not None), key=lambda each: -(each.loss or 0))[:WORST]
+def worst(predictions: Sequence[Prediction], metric: Metric) -> list[Plain]:
+    """The rows whose right answer cost most, with their place; where nobody knows what it cost, those that the metric
+    holds to be worst, with what it says of each alone."""
     names = ("file", "line", "text", "prediction", "reference", "chance", "loss")
-    return [{name: getattr(each, name) for name in names} for each in costly]
+    costly = sorted((each for each in predictions if each.loss is not None), key=lambda each: -(each.loss or 0))[:WORST]
+    if costly or not isinstance(measured := metric.of(cases(predictions)), Added):
+        return [{name: getattr(each, name) for name in names} for each in costly]
+    alone = measured.each()
+    order = np.argsort(alone if metric.larger_is_better else -alone, kind="stable")[:WORST]
+    return [{name: getattr(predictions[at], name) for name in names} | {"score": float(alone[at])} for at in order]
 
 
 def by_length(predictions: Sequence[Prediction], metric: Metric, seed: int = 0) -> list[Plain]:

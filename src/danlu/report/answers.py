@@ -165,15 +165,20 @@ def _worst(details: Mapping[str, Any], voice: Voice) -> Html | None:
     found: Sequence[Row] = details.get("worst") or []
     if not found:
         return None
-    head = _words(voice, ("where", "位置"), ("text", "文本"), ("right", "标准答案"), ("said", "预测"), ("loss", "损失"))
+    measure = str(details.get("metric", ""))
+    scored = "score" in found[0]
+    last = (measure_name(measure, Voice("en")), measure_name(measure, Voice("zh"))) if scored else ("loss", "损失")
+    head = _words(voice, ("where", "位置"), ("text", "文本"), ("right", "标准答案"), ("said", "预测"), last)
     rows = [
         [
             f"{Path(str(row.get('file', ''))).name}:{row.get('line', '')}", str(row.get("text", "")),
-            _answer(row.get("reference")), _said(row), f"{row['loss']:.2f}" if is_number(row.get("loss")) else "",
+            _answer(row.get("reference")), _said(row), _cost(row, measure),
         ]
         for row in found
     ]  # fmt: skip
     title = voice.pick("rows whose right answer cost most", "损失最大的行")
+    if scored:
+        title = voice.pick("rows with the worst answers", "回答最差的行")
     return panel(element("h3", title), *_folded(head, rows, WORST, (4,), voice))
 
 
@@ -186,6 +191,12 @@ def _folded(
     if rest:
         parts.append(fold(voice.pick(f"{len(rest)} more", f"另外 {len(rest)} 行"), table(head, rest, numeric=numeric)))
     return parts
+
+
+def _cost(row: Row, measure: str) -> str:
+    if is_number(row.get("score")):
+        return write(measure, row["score"])
+    return f"{row['loss']:.2f}" if is_number(row.get("loss")) else ""
 
 
 def _said(row: Row) -> str:

@@ -29,8 +29,8 @@ MEASURES: Mapping[str, Measure] = {
     "masked_accuracy": Measure("masked_accuracy", "accuracy at masks", "掩码处准确率", "{:.2%}", dear=True),
     "pairs": Measure("pairs", "minimal pairs", "最小对立对", "{:.2%}", dear=True),
     "retrieval": Measure("retrieval", "translations found", "译文检索准确率", "{:.2%}", dear=True),
-    "retrieval_forth": Measure("retrieval_forth", "  from the first language", "  由第一种语言检索", "{:.2%}", dear=True),
-    "retrieval_back": Measure("retrieval_back", "  from the second language", "  由第二种语言检索", "{:.2%}", dear=True),
+    "retrieval_forth": Measure("retrieval_forth", "  from the first language", "  由第一种语言检索", "{:.2%}"),
+    "retrieval_back": Measure("retrieval_back", "  from the second language", "  由第二种语言检索", "{:.2%}"),
     **{
         f"{side}_r{rank}": Measure(f"{side}_r{rank}", f"{en}, R@{rank}", f"{zh} R@{rank}", "{:.2%}", dear=rank == 1)
         for side, (en, zh) in {

@@ -120,6 +120,12 @@ class Added:
     def rows(self, places: Integers) -> "Added":
         return Added(self.statistics[places], self.value)
 
+    def each(self) -> Floats:
+        """The value of each row alone (N,)."""
+        parts = (self.statistics[start : start + ROWS] for start in range(0, self.count, ROWS))
+        dense = (part.toarray() if isinstance(part, csr_array) else part for part in parts)
+        return np.concatenate([self.value(part) for part in dense] or [np.empty(0)])
+
 
 @dataclass(frozen=True)
 class Metric(Measure):
