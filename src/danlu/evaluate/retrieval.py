@@ -70,9 +70,9 @@ def vectors(engine: Engine, texts: Sequence[str], layer: int | None = None, lang
     found: dict[int, Tensor] = {}
     for some in batches([len(row) for row in rows], BUDGET):
         tokens, valid = padded_right([rows[row] for row in some], engine.device)
-        told = {} if number is None else {"languages": torch.full_like(tokens, number)}
+        told = None if number is None else torch.full_like(tokens, number)
         with at_rest(model), _watched(model, at) as seen:
-            model.hidden(tokens, valid, **told)
+            model.hidden(tokens, valid, languages=told)
         weight = (torch.ones_like(tokens) if valid is None else valid.long())[..., None]
         means = (seen[-1].float() * weight).sum(1) / weight.sum(1)
         found |= dict(zip(some, means.cpu(), strict=True))

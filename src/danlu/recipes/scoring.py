@@ -4,7 +4,7 @@ import gzip
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from danlu.data.corruption import CorruptionSettings, Words, corruption, pack
 from danlu.data.ledger import Ledger
 from danlu.data.loader import Loader
 from danlu.data.reading import Reading
+from danlu.data.settings import spoken
 from danlu.data.shards import prepare
 from danlu.data.sources import DataSettings, sources
 from danlu.errors import DanluError
@@ -21,6 +22,7 @@ from danlu.evaluate.pairs import read_pairs, score_pairs
 from danlu.evaluate.score import TokenScore, score_batches, score_texts
 from danlu.generate.engine import Engine
 from danlu.recipes.objectives import choose
+from danlu.recipes.start import languages_of
 from danlu.settings import Data
 from danlu.tasks.metrics import MEASURES
 from danlu.voice import Voice
@@ -97,8 +99,8 @@ def _masked(
     seed: int,
     voice: Voice,
 ) -> Scored:
-    words = Words.of(engine.tokenizer, engine.checkpoint.family.start)
-    corpus = prepare(data, engine.tokenizer, voice)
+    words = Words.of(engine.tokenizer, engine.checkpoint.family.start, languages_of(engine.model.config))
+    corpus = replace(prepare(data, engine.tokenizer, voice), languages=spoken(data))
     length = data.length or min(room(engine.model) or 512, 512)
     if noise.kind == "auto":
         noise = noise.model_copy(update=choose({}, "auto", engine.checkpoint.family).corruption)

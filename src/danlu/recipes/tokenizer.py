@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from danlu.data.sources import DataSettings, all_files, resolved, sources
 from danlu.data.texts import texts
-from danlu.data.sources import DataSettings, sources
 from danlu.errors import DanluError, nearest
 from danlu.models.families import FAMILIES
 from danlu.recipes.call import Answer, Call, Common
@@ -36,18 +36,19 @@ def tokenizer(call: Call) -> Answer:
 
 def train(call: Call, settings: TokenizerVerb) -> Answer:
     """A vocabulary from text. E1005 without data, E1014 for an unknown family, E1623 where nothing can be written."""
-    paths = call.words or settings.data.paths
-    if not paths:
+    data = settings.data.model_copy(update={"paths": tuple(call.words or settings.data.paths)})
+    if not data.any:
         raise DanluError("E1005", word="DATA", possible=["DATA"])
+    data = resolved(data)
     name = settings.family or FAMILY_OF[settings.tokenizer.kind]
     if name not in FAMILIES:
         raise DanluError("E1014", found=name, possible=list(FAMILIES), nearest=nearest(name, FAMILIES))
     family = FAMILIES[name]
     kind = family.tokenizer if settings.tokenizer.kind == "auto" else settings.tokenizer.kind
     chosen = settings.tokenizer.model_copy(update={"kind": kind})
-    data = settings.data.model_copy(update={"paths": tuple(paths)})
-    sources(data.paths, data)
-    folder = Path(settings.output) if settings.output else next_free(Path("tokenizers") / slug(paths[0])).path
+    all_files(data)
+    first = str(call.words[0]) if call.words else "-".join(data.sources or data.parallel) or data.paths[0]
+    folder = Path(settings.output) if settings.output else next_free(Path("tokenizers") / slug(first)).path
     for problem in folder_problems(folder):
         raise problem
     if call.dry_run:

@@ -1,5 +1,7 @@
 """Where every row of data went, for people: ledger.json as a bar and tables."""
 
+from collections.abc import Sequence
+
 from danlu.data.ledger import BUCKETS, REASONS
 from danlu.report.html import Html, Section, fold, panel, table
 from danlu.report.plots import shares
@@ -33,7 +35,7 @@ def ledger_section(record: Record, voice: Voice) -> Section | None:
     return Section("ledger", voice.pick("Every row of data", "每一行数据的去向"), panel(*parts), note)
 
 
-def _sources(rows: list[Row], voice: Voice) -> Html:
+def _sources(rows: Sequence[Row], voice: Voice) -> Html:
     """How much of each source was trained on, and how often."""
     turns = any(row.get("turn") for row in rows)
     head = [voice.pick("source", "数据源"), voice.pick("languages", "语言"), voice.pick("tokens seen", "所见词元"),

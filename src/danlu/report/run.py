@@ -51,7 +51,8 @@ def lead(record: Record, voice: Voice) -> str:
     """What was trained, how, and on what, in one line."""
     start = record.config.get("start") or record.danlu.get("family")
     taught = record.section("corruption").get("kind")
-    paths = record.section("data").get("paths")
+    data = record.section("data")
+    paths = data.get("paths") or list(data.get("sources") or data.get("parallel") or {})
     names = [known_as(str(path)) for path in (paths if isinstance(paths, list) else [paths] if paths else [])]
     words = [str(start) if start else "", voice.pick(*CORRUPTIONS[taught]) if taught in CORRUPTIONS else ""]
     return " · ".join(word for word in [*words, ", ".join(names[:4])] if word)
