@@ -40,6 +40,7 @@ def test_two_losses_and_two_models(run: Any) -> None:
         ours = Checkpoint.load(run.model).model(tokens).squeeze(-1)
         torch.testing.assert_close(ours, detector(tokens).logits, atol=1e-4, rtol=0)
     assert danlu.load(run.path / "generator").fill("The [MASK] sleeps.")[0]
+    assert main(["chat", str(run.path), "The [MASK] sleeps.", "lang=en"]) == 0  # the half that has words answers
 
 
 def test_training_goes_on_with_the_generator_beside(run: Any, text: Path) -> None:

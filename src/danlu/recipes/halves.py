@@ -28,6 +28,14 @@ def speaking(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint
 
 
+def with_words(checkpoint: Checkpoint, device: torch.device) -> Checkpoint:
+    """The same, or in the place of a detector the generator that lies beside it, if one does."""
+    model = checkpoint.model
+    detects = isinstance(model, LanguageModel) and model.detector is not None and model.generator is None
+    beside = checkpoint.where.with_name(GENERATOR) if detects and checkpoint.where else None
+    return Checkpoint.load(beside, device=device) if beside and beside.is_dir() else checkpoint
+
+
 def detecting(checkpoint: Checkpoint) -> Checkpoint:
     """The half that is published for its tower: of most models, the whole. It shares the weights."""
     model = checkpoint.model

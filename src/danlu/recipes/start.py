@@ -18,6 +18,7 @@ from danlu.models.classifier import Classifier
 from danlu.models.dual import DualEncoder
 from danlu.models.families import Family, fresh, split_name
 from danlu.models.language import LanguageModelConfig
+from danlu.recipes.halves import with_words
 from danlu.recipes.runs import MODEL, is_run
 from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer
@@ -113,7 +114,7 @@ def load_engine(word: str, device: str = "auto", dtype: str | None = None) -> En
     if dtype is not None and dtype not in DTYPES:
         raise DanluError("E1102", name="dtype", found=dtype, possible=list(DTYPES))
     place = find_device(device)
-    checkpoint = Checkpoint.load(word, device=place, dtype=DTYPES[dtype] if dtype else None)
+    checkpoint = with_words(Checkpoint.load(word, device=place, dtype=DTYPES[dtype] if dtype else None), place)
     if isinstance(checkpoint.model, DualEncoder):
         raise DanluError("E2213", where=word, found=checkpoint.family.name)
     if isinstance(checkpoint.model, Classifier):
