@@ -133,6 +133,33 @@ def test_a_head_goes_with_the_adapter(saved: Save, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("family", "form", "reader", "targets"),
+    [
+        ("bert-tiny", "SEQ_CLS", transformers.AutoModelForSequenceClassification, ["query"]),
+        ("gpt2-tiny", "SEQ_CLS", transformers.AutoModelForSequenceClassification, ["c_attn"]),
+        ("llama-tiny", "SEQ_CLS", transformers.AutoModelForSequenceClassification, ["q_proj"]),
+        ("bert-tiny", "TOKEN_CLS", transformers.AutoModelForTokenClassification, ["query"]),
+    ],
+)
+def test_what_peft_made_with_a_head(
+    family: str, form: str, reader: Any, targets: list[str], saved: Save, tmp_path: Path
+) -> None:
+    base = saved(family)
+    reference = reader.from_pretrained(base, num_labels=3, pad_token_id=0)
+    also = ["pooler.dense"] if (family, form) == ("bert-tiny", "SEQ_CLS") else None  # which the base does not have
+    config = peft.LoraConfig(
+        r=2, target_modules=targets, task_type=form, fan_in_fan_out=family.startswith("gpt2"), modules_to_save=also
+    )
+    theirs = stirred(peft.get_peft_model(reference, config).eval(), only_trained=True)
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = Checkpoint.load(tmp_path / "theirs")
+    (head,) = ours.config.heads.values()  # type: ignore[union-attr]
+    assert head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    with torch.no_grad():
+        close(answer(ours.model), theirs(input_ids=TOKENS).logits)
+
+
+@pytest.mark.parametrize(
     "config",
     [
         peft.LoraConfig(r=2, target_modules=["c_proj"], bias="all"),

@@ -4,7 +4,7 @@ adapter_model.safetensors and, where PEFT has such an adapter, its adapter_confi
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,20 @@ from danlu.checkpoint.weights import Weights
 from danlu.errors import DanluError
 from danlu.files import replace_json, write_file
 from danlu.models.build import ModelConfig
-from danlu.models.classifier import ClassifierConfig
+from danlu.models.classifier import ClassifierConfig, Form
+from danlu.models.families import Family
+from danlu.models.families.heads import HEAD_NAMES, HEADS, answer_config, decodes
 from danlu.models.sequence_to_sequence import SequenceToSequenceConfig
 from danlu.models.weights import Table
 from danlu.nn.fingerprint import fingerprint
 
 TOWERS = ("tower.", "encoder.", "decoder.")
-TASKS = {"row": "SEQ_CLS", "token": "TOKEN_CLS", "span": "QUESTION_ANS", "vector": "FEATURE_EXTRACTION"}
+TASKS: dict[Form, str] = {
+    "row": "SEQ_CLS",
+    "token": "TOKEN_CLS",
+    "span": "QUESTION_ANS",
+    "vector": "FEATURE_EXTRACTION",
+}
 MISSING = ("E1420", "E1426", "E1428")
 
 
@@ -146,6 +153,27 @@ def read_adapter(folder: Path, record: Mapping[str, Any]) -> tuple[Addition | No
         raise DanluError("E2014", where=folder)
     name = read_table(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     return None, Below(str(name or ""))
+
+
+def published_heads(
+    folder: Path, family: Family, record: Mapping[str, Any]
+) -> Callable[[ModelConfig], ModelConfig] | None:
+    """From a tower's config to one with the head that PEFT's file brings along, its labels by number; None where we
+    wrote the folder, or where it brings none."""
+    if record.get("config") or not (folder / ADAPTER_CONFIG).is_file():
+        return None
+    forms: dict[Any, Form] = {word: form for form, word in TASKS.items()}
+    form = forms.get(read_table(folder / ADAPTER_CONFIG).get("task_type"))
+    published = HEADS.get(family.name, {}).get(form) if form else None
+    if form is None or published is None or "output" not in published.names:
+        return None
+    ending = f".{published.names['output']}.weight"
+    sizes = [entry.shape[0] for name, entry in read_header(folder / ADAPTER).items() if name.endswith(ending)]
+    if not sizes:
+        return None
+    head = answer_config(family, form, "single", tuple(f"LABEL_{number}" for number in range(sizes[0])))
+    own = {HEAD_NAMES[form]: head}
+    return lambda config: ClassifierConfig(base=config, heads=own, decodes=decodes(family, form))
 
 
 def apply_adapter(folder: Path, model: nn.Module, known: Addition | None, table: Table, name: str = NAME) -> Addition:

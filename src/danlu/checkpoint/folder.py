@@ -15,6 +15,7 @@ from danlu.checkpoint.adapters import (
     Adapted,
     Below,
     apply_adapter,
+    published_heads,
     read_adapter,
     task_of,
     towers_in,
@@ -252,7 +253,8 @@ def _load_adapted(
     stored, found = _recorded(record, place.folder), below.find(place.folder, base)
     if stored and towers_in(Checkpoint.peek(found)[1]) != towers_in(stored):
         raise DanluError("E2005", where=place.folder, found=found)
-    before = Checkpoint.load(found, seed=seed, become=(lambda config: stored) if stored else None)
+    heads = published_heads(place.folder, Checkpoint.peek(found)[0], record)
+    before = Checkpoint.load(found, seed=seed, become=(lambda config: stored) if stored else heads)
     before = before.merged() if before.adapted else before
     below.check(before.model, place.folder)
     here = Below(
