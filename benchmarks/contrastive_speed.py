@@ -36,8 +36,8 @@ def main() -> None:
         numbers = [str(given.steps), str(given.batch)]
         peer = str(WORKERS / "contrast_peer.py")
         calls = {
-            "ours": [str(WORKERS / "contrast_ours.py"), *numbers, "auto", place],
-            "ours in float32": [str(WORKERS / "contrast_ours.py"), *numbers, "float32", place],
+            "ours": [str(WORKERS / "contrast_ours.py"), *numbers, "auto", str(file)],
+            "ours in float32": [str(WORKERS / "contrast_ours.py"), *numbers, "float32", str(file)],
             "shipped": [peer, *numbers, "float32", str(file)],
             "tuned": [peer, *numbers, "bf16", str(file)],
         }

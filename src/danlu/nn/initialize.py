@@ -31,7 +31,7 @@ Deviation = Callable[[str, Tensor, nn.Module, InitialConfig], float]
 
 def initialize(model: nn.Module, config: InitialConfig, seed: int = 0, only: Iterable[str] | None = None) -> None:
     """Draw every parameter afresh, or those named in `only`. Norms start as the identity, biases at zero,
-    and other vectors at what their module's `beginnings` say."""
+    and other vectors at what their module's `beginnings` say; a module that can `begin` says it all."""
     wanted = None if only is None else set(only)
     deviation = DEVIATIONS[config.scheme]
     done: set[int] = set()
@@ -41,7 +41,10 @@ def initialize(model: nn.Module, config: InitialConfig, seed: int = 0, only: Ite
                 if id(parameter) in done or (wanted is not None and name not in wanted):
                     continue
                 done.add(id(parameter))  # a tied tensor belongs to its first owner, the embedding
-                if parameter.ndim < 2:
+                begin = getattr(module, "begin", None)
+                if begin is not None:
+                    parameter.copy_(begin())
+                elif parameter.ndim < 2:
                     beginnings = getattr(module, "beginnings", {})
                     parameter.fill_(beginnings.get(name.rpartition(".")[2], float(name.endswith("weight"))))
                 else:

@@ -1,5 +1,7 @@
 """Pictures as rows of patches (Dosovitskiy et al. 2020)."""
 
+import math
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -8,6 +10,8 @@ from torch.nn.functional import interpolate, linear
 from danlu.nn.mlp import NormConfig
 from danlu.nn.precision import compute
 from danlu.settings import Settings
+
+SLOWEST, AMPLITUDE = 100, 0.5  # of fresh positions
 
 
 class PatchConfig(Settings):
@@ -37,6 +41,25 @@ class PatchConfig(Settings):
         return self
 
 
+class GridPositions(nn.Embedding):
+    """A learned vector for each place of a grid. Fresh ones tell rows from columns and near from far, as sines and
+    cosines do (Beyer et al. 2022): drawn at random, a small model needs thousands of steps before it looks at them."""
+
+    def __init__(self, config: PatchConfig, width: int):
+        super().__init__(config.length, width)
+        self.side, self.summary = config.side, config.summary
+
+    def begin(self) -> Tensor:
+        """(T, D); nothing for the summary."""
+        waves = (self.embedding_dim + 3) // 4
+        speeds = math.pi / 2 * SLOWEST ** -(torch.arange(waves) / waves)
+        down, across = torch.meshgrid(*[torch.arange(self.side).float()] * 2, indexing="ij")
+        angles = [each.flatten()[:, None] * speeds for each in (across, down)]
+        table = torch.cat([wave(each) for each in angles for wave in (torch.sin, torch.cos)], 1)
+        table = AMPLITUDE * table[:, : self.embedding_dim]
+        return torch.cat([table.new_zeros(int(self.summary), self.embedding_dim), table])
+
+
 class PatchEmbedding(nn.Module):
     """images (B, C, height, width) -> (B, T, D): patches row by row, the summary first, positions added."""
 
@@ -45,7 +68,7 @@ class PatchEmbedding(nn.Module):
         self.config = config
         self.patches = nn.Conv2d(config.channels, width, config.patch, config.patch, bias=config.bias)
         self.summary = nn.Parameter(torch.empty(width)) if config.summary else None
-        self.positions = nn.Embedding(config.length, width)
+        self.positions = GridPositions(config, width)
         self.norm = config.norm.build(width) if config.norm else None
 
     def forward(self, images: Tensor) -> Tensor:
