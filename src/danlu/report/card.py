@@ -22,12 +22,18 @@ PIPELINES = (
     ("ForConditionalGeneration", "text2text-generation"),
     ("ForSequenceClassification", "text-classification"),
     ("ForTokenClassification", "token-classification"),
+    ("ForQuestionAnswering", "question-answering"),
+    ("ForMultipleChoice", "multiple-choice"),
 )
 # How the model is tried from Python, by what it is for.
 TRY = {
     "fill-mask": 'model.fill("Paris is the [MASK] of France.")',
     "text-generation": 'model.generate("Once upon a time", max_new_tokens=40)',
     "text2text-generation": 'model.generate("…", max_new_tokens=40)',
+    "text-classification": 'model.classify("…").value',
+    "token-classification": 'model.tag("…")',
+    "question-answering": 'model.find("…?", "…").value',
+    "multiple-choice": 'model.choose("…", ["…", "…"]).value',
 }
 PROOFS = {
     "parity": ("parity with transformers", "与 transformers 一致"),
@@ -160,6 +166,8 @@ def _proofs(record: Record, voice: Voice) -> str:
 
 def _use(record: Record) -> str:
     call = TRY.get(pipeline(record) or "")
+    if call and record.model.get("problem_type") == "regression":
+        call = 'model.regress("…").value'
     return (
         _code("python", f'import danlu\n\nmodel = danlu.load("{record.config.get("output") or record.name}")\n{call}')
         if call

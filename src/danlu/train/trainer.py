@@ -238,7 +238,7 @@ class Trainer:
             self.model.train()
         values = self.world.led(lambda: values)
         self._meet()
-        self._compare(values.get("cost", values["loss"]))
+        self._compare(values.pop("cost", values["loss"]))
         progress.evaluated = progress.step
         self._write({"step": progress.step, "evaluation": values, "seconds": round(progress.elapsed, 3)})
         told = {name: value for name, value in values.items() if name == "loss" or value != values["loss"]}
