@@ -6,6 +6,7 @@ import yaml
 from danlu.errors import Language
 from danlu.report.card import card, pipeline, write_card
 from danlu.report.record import Record
+from danlu.report.summary import summary_section
 from danlu.voice import Voice
 
 
@@ -78,3 +79,17 @@ def test_code_cannot_end_its_own_block() -> None:
 )
 def test_pipeline_by_architecture(name: str, tag: str | None) -> None:
     assert pipeline(Record(Path("x"), model={"architectures": [name]})) == tag
+
+
+def test_the_report_of_a_part_says_how_much_trained_and_what_it_takes(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/adapter_model.safetensors").write_bytes(bytes(1_500_000))
+    part = {"trains": 300, "parameters": 10_000, "share": 0.03}
+    shown = str(summary_section(Record(tmp_path, danlu={"trained": part, "parameters": 9_700}), Voice("en")))
+    assert "of them trained" in shown
+    assert "3.00%" in shown
+    assert "1.5 MB" in shown
+    whole = str(
+        summary_section(Record(tmp_path, danlu={"trained": part | {"share": 1.0}, "parameters": 9}), Voice("en"))
+    )
+    assert "of them trained" not in whole

@@ -72,6 +72,15 @@ def _time(record: Record, voice: Voice) -> Iterator[Tile]:
         yield voice.pick("training time", "训练用时"), clock(seconds[-1]), small
 
 
+def _trained(record: Record, voice: Voice) -> Iterator[Tile]:
+    """Where only a part of the model trained: how much, and what its folder takes on disk."""
+    part = record.danlu.get("trained")
+    if isinstance(part, dict) and is_number(share := part.get("share")) and share < 1:
+        size = sum(path.stat().st_size for path in (record.folder / "model").glob("*.safetensors"))
+        small = f"{short(part['trains'])} · {size / 1e6:,.1f} MB" if is_number(part.get("trains")) else None
+        yield voice.pick("of them trained", "其中训练"), f"{share:.2%}", small
+
+
 def _size(record: Record, voice: Voice) -> Iterator[Tile]:
     count = record.danlu.get("parameters")
     if is_number(count):
@@ -79,5 +88,5 @@ def _size(record: Record, voice: Voice) -> Iterator[Tile]:
 
 
 TILES: Sequence[Callable[[Record, Voice], Iterator[Tile]]] = (
-    _validation, _training, _measured, _steps, _tokens, _time, _size,
+    _validation, _training, _measured, _steps, _tokens, _time, _size, _trained,
 )  # fmt: skip
