@@ -1,6 +1,7 @@
 """`danlu finetune`: from a model and a small file of answers to a model that gives them."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,6 +10,7 @@ from danlu.errors import DanluError, raise_all
 from danlu.evaluate.answers import knows
 from danlu.files import file_hash, replace_json
 from danlu.models.classifier import Classifier
+from danlu.recipes import writing
 from danlu.recipes.adapting import adapted, foreseen, rates, say_trained
 from danlu.recipes.call import Answer, Call, Stopped
 from danlu.recipes.finetuning import (
@@ -37,6 +39,7 @@ from danlu.report.run import write_report
 from danlu.settings import Data
 from danlu.settings import build as build_settings
 from danlu.tasks.answering import Work
+from danlu.tasks.writing import Writing
 from danlu.train.answers import AnswerObjective
 from danlu.train.progress import Progress
 from danlu.train.trainer import Trainer
@@ -92,9 +95,9 @@ def plan(call: Call) -> Plan:
     """Resolve a call. Everything wrong with it is raised together."""
     meant = asked(call)
     if meant.run is not None:
-        settings = settings_of_run(meant.run, Finetune, call)
-        given = look(settings.data, settings.task)
-        return Plan(settings, meant.run, _start(settings, given), given, material(given, settings.data))
+        stored = settings_of_run(meant.run, Finetune, call)
+        given = look(stored.data, stored.task)
+        return Plan(stored, meant.run, _start(stored, given), given, material(given, stored.data))
     attempt = Attempts()
     settings = attempt(lambda: build_settings(Finetune, meant.given, where=meant.source))
     if settings is None:
@@ -110,6 +113,8 @@ def plan(call: Call) -> Plan:
         attempt.problems.extend(folder_problems(run.path))
     if start:
         attempt.problems.extend(limits(start.name, start.config, run))
+    if start and made and isinstance(made.task, Writing):
+        attempt(lambda: writing.check_writer(start.config, start.name))
     if start is None or found is None or run is None or made is None or attempt.problems:
         _raise(attempt)
     complete = _complete(settings, start, made, meant.given, meant.source)
@@ -132,8 +137,9 @@ def _complete(settings: Finetune, start: Start, made: Material, given: Data, sou
     if start.where is None:
         fixed |= {"start": start.name, "size": None}
     given = {name: value for name, value in given.items() if name not in ("start", "size", "output", "lang")}
+    guesses = (writing.defaults if isinstance(made.task, Writing) else defaults)(start, made, given)
     return build_settings(
-        Finetune, settings.model_dump(mode="json"), defaults(start, made, given), given, fixed, where=source
+        Finetune, settings.model_dump(mode="json"), guesses, given, fixed, where=source
     )
 
 
@@ -156,6 +162,8 @@ def carry_out_several(ready: Plan, voice: Voice) -> None:
 def carry_out(ready: Plan, voice: Voice, watch: Watch | None = None) -> Run:
     """Do, or finish, a planned run. Stopped (a KeyboardInterrupt) where it was asked to leave in between."""
     settings, run, made = ready.settings, ready.run, ready.made
+    if isinstance(made.task, Writing):
+        return writing.carry_out(settings, run, ready.start, made, partial(lineage, ready), voice, watch)
     device = find_device(settings.device)
     checkpoint = adapted(begin(ready, voice), settings.adapt, settings.seed, ready.start.name, voice)
     assert isinstance(checkpoint.model, Classifier)

@@ -13,9 +13,11 @@ from danlu.recipes.objectives import Weights
 from danlu.recipes.trials.settings import Search
 from danlu.settings import Settings
 from danlu.tasks.settings import TaskData
+from danlu.tasks.writing import WritingSettings
 from danlu.text.training import TokenizerSettings
 from danlu.train.answers import AnswerSettings
 from danlu.train.objectives import TokenSettings
+from danlu.train.preference import PreferenceSettings
 from danlu.train.settings import TrainSettings
 
 
@@ -40,9 +42,9 @@ class Pretrain(Common):
 
     start: a fresh model (`gpt-mini`), a folder, a run or a hub name. size: tiny, mini, small, base, large, of a family
     named without one. recipe: `paper`, `modern` or a name of `danlu ls recipes`: what else is said goes over it. model:
-    dimensions that differ from the size's. objective: names and weights, `mlm+nsp` or
-    {mlm: 1.0, nsp: 0.5}; the family's own where not given. adapt: what trains; everything where not given. What is None or "auto" is inferred from the model and the
-    amount of text before anything loads, and stands in config.yaml.
+    dimensions that differ from the size's. objective: names and weights, `mlm+nsp` or {mlm: 1.0, nsp: 0.5}; the
+    family's own where not given. adapt: what trains; everything where not given. What is None or "auto" is inferred
+    from the model and the amount of text before anything loads, and stands in config.yaml.
     """
 
     verb: str = Field("pretrain", pattern="^pretrain$")
@@ -72,7 +74,8 @@ class Finetune(Common):
     """`danlu finetune START DATA`: from a model and examples of answers to a model that gives them.
 
     start, size, model, tokenizer: as of pretraining; a fresh model learns from nothing. task: a name; inferred from
-    the columns where not given. adapt: what trains, `lora` or {kind: lora, rank: 4}; everything where not given.
+    the columns where not given. writing, prefer: of tasks whose answer is a text, and of preferences. adapt: what
+    trains, `lora` or {kind: lora, rank: 4}; everything where not given.
     embeddings: whether the vectors of tokens train as well; where not given, those of a fresh model do. tasks: several
     tasks by name, instead of one; they take turns as often as their batches ** `sampling` say (0: equally often). keep:
     heads that the model has already stay beside the new ones. search: how many sets of settings to try, of which the
@@ -87,6 +90,8 @@ class Finetune(Common):
     tokenizer: TokenizerChoice = TokenizerChoice()
     model: dict[str, Any] = Field(default_factory=dict)
     loss: AnswerSettings = AnswerSettings()
+    writing: WritingSettings = WritingSettings()
+    prefer: PreferenceSettings = PreferenceSettings()
     adapt: Adapt | None = None
     embeddings: bool | None = None
     tasks: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], TaskChoice] = Field(default_factory=dict)

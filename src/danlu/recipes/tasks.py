@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from danlu.data.ledger import Ledger
 from danlu.errors import DanluError, nearest
 from danlu.settings import Data
-from danlu.tasks import ALIASES, TASKS, Row, Task
+from danlu.tasks import ALIASES, EVERY, Row, Task, Writing
 from danlu.tasks.infer import Inferred, infer
 from danlu.tasks.reading import File, Part, Table, check, files, read
 from danlu.tasks.settings import TaskData
@@ -36,7 +36,7 @@ class Given:
 class Material:
     """The rows of a task, by what they are for. unit: shift and scale between numbers and what a head learns."""
 
-    task: Task
+    task: Task | Writing
     columns: dict[str, str]
     labels: tuple[str, ...]
     training: list[Row]
@@ -63,22 +63,22 @@ def look(settings: TaskData, task: str | None) -> Given:
     """Read every file, and infer the task. E1201 ... of files, E1203, E1901, E1907 of columns, E1908 of the task."""
     if task is not None:
         task = ALIASES.get(task, task)
-        if task not in TASKS:
-            raise DanluError("E1908", found=task, possible=list(TASKS), nearest=nearest(task, [*TASKS, *ALIASES]))
+        if task not in EVERY:
+            raise DanluError("E1908", found=task, possible=list(EVERY), nearest=nearest(task, [*EVERY, *ALIASES]))
     found, ledger = files(settings), Ledger(read=0)
     tables = {part: read(some, settings, ledger) for part, some in found.items()}
     where = ", ".join(file.name for file in found["train"][:3])
     if not tables["train"].records:
         raise DanluError("E1902", where=where)
     inferred = infer(tables["train"], task, settings.columns, where)
-    if inferred.task not in TASKS:
-        raise DanluError("E1908", where=where, found=inferred.task, possible=list(TASKS))
+    if inferred.task not in EVERY:
+        raise DanluError("E1908", where=where, found=inferred.task, possible=list(EVERY))
     return Given(found, tables, inferred, ledger)
 
 
 def material(given: Given, settings: TaskData, seed: int = 0) -> Material:
     """Rows by roles, divided; what cannot be used is in the ledger. E1902, E1904, E1210."""
-    task, ledger = TASKS[given.inferred.task], given.ledger
+    task, ledger = EVERY[given.inferred.task], given.ledger
     before = ledger.dropped.total()
     rows = {part: list(usable(table, given.inferred, task, ledger)) for part, table in given.tables.items()}
     kept = sum(map(len, rows.values()))
@@ -98,7 +98,7 @@ def material(given: Given, settings: TaskData, seed: int = 0) -> Material:
         twins = []
     labels = task.labels(training)
     _refuse_one_answer(task, labels, training, given.where)
-    answer = task.columns[-1]
+    answer = task.columns[-1] if task.columns else ""
     return Material(
         task, dict(given.inferred.columns), labels, training, validation, test,
         replace(ledger, trained=len(training), held_out=len(validation) + len(test)).check(), _unit(task, training),
@@ -107,7 +107,7 @@ def material(given: Given, settings: TaskData, seed: int = 0) -> Material:
     )  # fmt: skip
 
 
-def usable(table: Table, inferred: Inferred, task: Task, ledger: Ledger) -> Iterator[Row]:
+def usable(table: Table, inferred: Inferred, task: Task | Writing, ledger: Ledger) -> Iterator[Row]:
     """Rows that the task can use; the others go into the ledger."""
     for record, file in table.records:
         values = {role: record.values[name] for role, name in inferred.columns.items() if name in record.values}
@@ -136,7 +136,7 @@ def _divided(rows: dict[Part, list[Row]], given: Given, settings: TaskData) -> t
     return training, validation, test
 
 
-def _refuse_one_answer(task: Task, labels: tuple[str, ...], training: list[Row], where: str) -> None:
+def _refuse_one_answer(task: Task | Writing, labels: tuple[str, ...], training: list[Row], where: str) -> None:
     """E1904 where all rows have one answer, or there is nothing to tell apart."""
     alone: object = None
     if task.problem == "number":
@@ -150,14 +150,14 @@ def _refuse_one_answer(task: Task, labels: tuple[str, ...], training: list[Row],
         raise DanluError("E1904", where=where, found=alone, rows=len(training))
 
 
-def _unit(task: Task, training: list[Row]) -> tuple[float, float]:
+def _unit(task: Task | Writing, training: list[Row]) -> tuple[float, float]:
     if task.problem != "number":
         return 0.0, 1.0
     values = [row.values["label"] for row in training]
     return statistics.fmean(values), statistics.pstdev(values)
 
 
-def _unseen(task: Task, labels: tuple[str, ...], rows: list[Row]) -> tuple[str, ...]:
+def _unseen(task: Task | Writing, labels: tuple[str, ...], rows: list[Row]) -> tuple[str, ...]:
     """Labels to be measured by that cannot be learnt."""
     if task.problem == "number" or task.form not in ("row", "token"):
         return ()

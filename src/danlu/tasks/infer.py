@@ -100,6 +100,8 @@ def _with_columns(
         if "text" not in found and "question" in found:
             found["text"] = found["question"]
     kind, reason = _by_answers(found, table) if task is None else (task, Both(f"task={task}", f"task={task}"))
+    if kind == "prefer" and (asked := found.get("instruction", found.get("question"))):
+        found = {"text": asked} | found
     needed, optional = TAKES.get(kind, ((), ()))
     if kind == "chat" and "messages" not in found:
         needed, optional = ("instruction", "output"), ("input",)
