@@ -103,7 +103,9 @@ class AnswerHead(nn.Module):
             x = torch.tanh(self.dense(x))
         if self.output is None:
             return normalize(x.float(), dim=-1)
-        out: Tensor = self.output(self.dropout(x))
+        x = self.dropout(x)
+        with torch.autocast(x.device.type, enabled=False):  # bf16 would round the answers: a number of 4 to 0.03
+            out: Tensor = self.output(x.to(self.output.weight.dtype))
         return out.squeeze(-1) if self.config.form == "choice" else out
 
 
