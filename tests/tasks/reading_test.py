@@ -224,3 +224,10 @@ def test_labels_that_cannot_be_learnt_are_named(tmp_path: Path) -> None:
     table(tmp_path, ROWS, "csv").rename(tmp_path / "train.csv")
     table(tmp_path, [{"sentence": "a new one", "stars": 9}], "csv").rename(tmp_path / "dev.csv")
     assert made(tmp_path).unseen == ("9",)
+
+
+def test_notes_beside_tables_are_no_data(tmp_path: Path) -> None:
+    table(tmp_path, ROWS, "csv")
+    (tmp_path / "NOTICE.txt").write_text("a licence, and more\nof it")
+    (tmp_path / "README.md").write_text("# about")
+    assert [file.name for file in files(TaskData(paths=(str(tmp_path),)))["train"]] == [str(tmp_path / "rows.csv")]

@@ -91,7 +91,9 @@ def _one(path: str, settings: TaskData) -> list[File]:
         tops = [each for each in sorted(place.iterdir()) if each.is_dir() and part_of(each.name)]
         return [File(each, str(each), "folders") for each in tops or [place]]
     inside = [each for each in sorted(place.rglob("*")) if each.is_file() and not _hidden(each, place)]
-    known = [each for each in inside if settings.format != "auto" or _suffix(each) or LANGUAGE.search(each.name)]
+    tables = [each for each in inside if _suffix(each) not in ("", "text")]  # beside them, texts are notes and licences
+    others = [each for each in inside if _suffix(each) or LANGUAGE.search(each.name)]
+    known = inside if settings.format != "auto" else tables or others
     if not known:
         suffixes = sorted({each.suffix for each in inside})
         raise DanluError("E1202", where=path, found=suffixes, possible=[*SUFFIXES, *MORE_SUFFIXES])
