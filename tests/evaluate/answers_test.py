@@ -290,3 +290,10 @@ def test_without_losses_the_metric_says_which_rows_are_worst() -> None:
     found = details("translate", some, METRICS["chrf"])["worst"]
     assert [row["line"] for row in found] == [1, 2, 0]
     assert found[-1]["score"] == pytest.approx(100)
+
+
+def test_tagged_entities_are_told_by_their_words() -> None:
+    tags = ["O", "B-LOC", "I-LOC", "O"], ["O", "O", "O", "O"]
+    some = [Prediction(0, "", 1, "", "near New York today", tags[1], tags[0], loss=2.0)]
+    row = details("tag", some, METRICS["entity_f1"])["worst"][0]
+    assert (row["reference"], row["prediction"]) == (["LOC New York"], ["—"])

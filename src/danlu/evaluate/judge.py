@@ -70,13 +70,27 @@ def details(
 def worst(predictions: Sequence[Prediction], metric: Metric) -> list[Plain]:
     """The rows whose right answer cost most, with their place; where nobody knows what it cost, those that the metric
     holds to be worst, with what it says of each alone."""
-    names = ("file", "line", "text", "prediction", "reference", "chance", "loss")
     costly = sorted((each for each in predictions if each.loss is not None), key=lambda each: -(each.loss or 0))[:WORST]
     if costly or not isinstance(measured := metric.of(cases(predictions)), Added):
-        return [{name: getattr(each, name) for name in names} for each in costly]
+        return [_told(each) for each in costly]
     alone = measured.each()
     order = np.argsort(alone if metric.larger_is_better else -alone, kind="stable")[:WORST]
-    return [{name: getattr(predictions[at], name) for name in names} | {"score": float(alone[at])} for at in order]
+    return [_told(predictions[at]) | {"score": float(alone[at])} for at in order]
+
+
+def _told(each: Prediction) -> Plain:
+    """A row for people: tagged entities by their words."""
+    found: Plain = {name: getattr(each, name) for name in ("file", "line", "text", "chance", "loss")}
+    for name in ("prediction", "reference"):
+        value = getattr(each, name)
+        tagged = isinstance(value, list) and any(str(tag)[1:2] == "-" for tag in [*each.prediction, *each.reference])
+        found[name] = named_entities(value, each.text.split(" ")) if tagged else value
+    return found
+
+
+def named_entities(tags: Sequence[str], words: Sequence[str]) -> list[str]:
+    """`LOC New York`, `PER Li Wei`."""
+    return [f"{kind} {' '.join(words[first : last + 1])}" for kind, first, last in entities(tags)] or ["—"]
 
 
 def by_length(predictions: Sequence[Prediction], metric: Metric, seed: int = 0) -> list[Plain]:

@@ -123,7 +123,7 @@ def _labels(details: Mapping[str, Any], voice: Voice) -> Html | None:
     if not found:
         return None
     head = _words(
-        voice, ("label", "标签"), ("rows", "数量"), ("precision", "精确率"), ("recall", "召回率"), ("F1", "F1")
+        voice, ("label", "标签"), ("count", "数量"), ("precision", "精确率"), ("recall", "召回率"), ("F1", "F1")
     )
     parts = ("precision", "recall", "f1")
     rows = [[row["label"], f"{row['count']:,}", *(_share(row.get(part)) for part in parts)] for row in found]
@@ -207,7 +207,7 @@ def _said(row: Row) -> str:
 def _answer(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _share(value: Any) -> str:

@@ -44,7 +44,7 @@ def _compared(row: Row, voice: Voice) -> list[str]:
 
 def _labels(details: Mapping[str, Any], data: str, voice: Voice) -> Table:
     found: Sequence[Row] = details.get("labels") or []
-    words = (("label", "标签"), ("rows", "数量"), ("precision", "精确率"), ("recall", "召回率"), ("F1", "F1"))
+    words = (("label", "标签"), ("count", "数量"), ("precision", "精确率"), ("recall", "召回率"), ("F1", "F1"))
     rows = [[str(row["label"]), f"{row['count']:,}", *(_share(row.get(name)) for name in ("precision", "recall", "f1"))]
             for row in found[:MOST]]  # fmt: skip
     return voice.pick(f"Labels ({data})", f"各标签（{data}）"), [voice.pick(*pair) for pair in words], rows

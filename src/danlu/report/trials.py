@@ -92,7 +92,7 @@ def _expected(search: Mapping[str, Any], done: Sequence[Row], metric: str, voice
     title = element("h3", voice.pick("what the choice is worth", "这一选择值多少"))
     return [
         panel(
-            title, bars(made, high=1.0 if form.endswith("%}") else None, form=form), element("p", words, class_="note")
+            title, bars(made, high=1.0 if form.endswith("%}") else None, form=form), element("p", words, class_="under")
         )
     ]
 
