@@ -59,9 +59,10 @@ def loading(
             training = sides_apart(training, separator)
             validation = validation and sides_apart(validation, separator)
         maker = _Maker(settings, words, noise)
-        streams[name] = maker.course(training)
+        loader = maker.loader(training)
+        streams[name] = maker.course(training, loader)
         held = maker.loader(validation, shuffle=False) if validation and validation.size > 1 else None
-        parts[name] = Part(maker.loader(training), held, validation, noise.kind == "shift")
+        parts[name] = Part(loader, held, validation, noise.kind == "shift")
     if len(parts) == 1:
         (name,) = parts
         return Loading(streams[name], parts[name].held_out, parts)
@@ -91,10 +92,12 @@ class _Maker:
         batch = growth.full if growth else self.settings.train.batch
         return Loader(rows, corruption(self.noise, self.words), batch, self.settings.seed, shuffle, growth)
 
-    def course(self, corpus: Corpus) -> Loader | Course:
-        """Batches that grow and rows that become longer, as far as the settings say so."""
-        train, last = self.settings.train, self.loader(corpus)
-        steps = total_steps(train, last)
+    def course(self, corpus: Corpus, plain: Loader) -> Loader | Course:
+        """Batches that grow and rows that become longer, where the settings say so; else the plain loader."""
+        train = self.settings.train
+        if not train.lengths and train.first_batch is None:
+            return plain
+        steps = total_steps(train, plain)
         batches = None if steps is None else steps * train.accumulate
         shorter = [(length, round(share * (batches or 0))) for length, share in train.lengths.items()]
         if wrong := [length for length, _ in shorter if length >= self.length]:
