@@ -22,9 +22,12 @@ COMMAND = str(Path(sys.executable).with_name("danlu"))
 BAR, APART = 60.0, 5.0
 # What was found by tuning on small settings: docs/log.md.
 RECIPES = {
-    "clip": ["clip-tiny", "model.size=64", "model.patch=8", "model.depth=4", "train.batch=128", "train.lr=2e-3"],
+    "clip": [
+        "clip-tiny", "model.size=64", "model.patch=8", "model.depth=4", "train.batch=128", "train.optimizer=muon",
+        "train.lr=1e-2",
+    ],
     "align": ["align-tiny", "model.size=64", "train.batch=128", "train.lr=3e-3"],
-}
+}  # fmt: skip
 COMMON = ["data.held_out=0.02", "train.save_minutes=30", "train.evaluate_every=400", "train.save_every=4000"]
 
 

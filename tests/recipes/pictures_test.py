@@ -116,7 +116,7 @@ def test_evaluating_and_naming(pictures: Path, make: Callable[..., Call], tmp_pa
         make("runs/a", tmp_path / "classes", templates=["{name}", "a {name} shape"], probe=str(tmp_path / "classes"))
     )
     assert {"text_r1", "image_r1", "zero_shot", "probe"} <= answer.metrics.keys()
-    assert answer.metrics["probe"]["value"] > 0.5
+    assert answer.metrics["probe"]["value"] > 0.25  # ten colours
     assert 0 <= answer.metrics["zero_shot"]["low"] <= answer.metrics["zero_shot"]["high"] <= 1
     assert "confused" in Path("runs/a/report.html").read_text(encoding="utf8")
 
