@@ -105,13 +105,13 @@ def test_folders_of_classes_and_parts(tmp_path: Path) -> None:
 
 
 def test_lines_side_by_side(tmp_path: Path) -> None:
-    for language in ("en", "de"):
+    for language in ("en", "de", "fr"):
         (tmp_path / f"train.{language}").write_text("".join(f"{language} {n}\n" for n in range(5)))
     plain = TaskData(paths=(str(tmp_path),))
     found = files(plain)
     assert [file.format for file in found["train"]] == ["lines"]
     records = read(found["train"], plain, Ledger(read=0)).records
-    assert records[2][0].values == {"source": "de 2", "target": "en 2"}
+    assert records[2][0].values == {"source": "de 2", "target": "en 2", "de": "de 2", "en": "en 2", "fr": "fr 2"}
     (tmp_path / "train.en").write_text("one\n")
     with pytest.raises(DanluError, match="E1905"):
         read(files(plain)["train"], plain, Ledger(read=0))
