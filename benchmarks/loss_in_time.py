@@ -18,7 +18,7 @@ BAR = 1.65
 STEPS = 1500
 SHAPE = [
     "recipe=modern", "model.width=128", "model.depth=4", "model.heads=4", "tokenizer.kind=characters", "data.length=64",
-    "data.documents=file", "train.batch=24", "train.lr=7e-3", "samples.count=0",
+    "data.documents=file", "model.dropout=0", "train.batch=24", "train.lr=7e-3", "samples.count=0",
 ]  # fmt: skip
 
 

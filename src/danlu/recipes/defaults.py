@@ -86,10 +86,10 @@ def inferred(
     if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
         places = batch * length * train.get("accumulate", 1)
         found["train"]["steps"] = max(20, int(round(tokens / places, -1 if tokens > 200 * places else 0)))
-    steps, portion = train.get("steps") or found["train"].get("steps"), (batch, length, train.get("accumulate", 1))
+    steps, sizes = train.get("steps") or found["train"].get("steps"), (batch, length, train.get("accumulate", 1))
     passes = train.get("epochs") or 0
-    if isinstance(steps, int) and all(isinstance(each, int) for each in portion):
-        passes = steps * math.prod(portion) / text.tokens
+    if isinstance(steps, int) and all(isinstance(each, int) for each in sizes):
+        passes = steps * math.prod(sizes) / text.tokens
     if fresh and family.kind == "causal" and size in WORK and passes > BY_HEART:
         found["model"] = {"dropout": DROPOUT}
     if preset and isinstance(batch, int) and isinstance(length, int):
