@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +113,18 @@ def _squad(row: Any) -> Iterator[Any]:
 
 
 def side_by_side(path: Path, where: str, encoding: str, ledger: Ledger, others: tuple[Path, ...]) -> Iterator[Record]:
-    """Files whose lines belong together: source and target. E1905 where they are not of one length."""
-    texts = []
-    for each in (path, *others[:1]):
+    """Files whose lines belong together; a column for each, named as the file ends (`de`). The first two are source and
+    target unless the columns say otherwise. E1905 where they are not of one length."""
+    texts = {}
+    for each in (path, *others):
         with opened(each) as (file, _):
-            texts.append([line.text for line in whole_lines(lines(file, str(each), encoding))])
-    if len(texts) != 2 or len(texts[0]) != len(texts[1]):
-        raise DanluError("E1905", where=where, found=[len(each) for each in texts])
-    for number, (source, target) in enumerate(zip_longest(*texts), 1):
+            name = each.name.lower().removesuffix(".gz").rpartition(".")[2]
+            texts[name] = [line.text for line in whole_lines(lines(file, str(each), encoding))]
+    if len(texts) < 2 or len(set(map(len, texts.values()))) > 1:
+        raise DanluError("E1905", where=where, found=[len(each) for each in texts.values()])
+    for number, several in enumerate(zip(*texts.values(), strict=True), 1):
         ledger.count()
-        yield Record({"source": source, "target": target}, number)
+        yield Record({"source": several[0], "target": several[1]} | dict(zip(texts, several, strict=True)), number)
 
 
 def folders(path: Path, where: str, encoding: str, ledger: Ledger, others: tuple[Path, ...]) -> Iterator[Record]:
