@@ -14,7 +14,9 @@ from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.recipes.adapting import faster, foreseen
 from danlu.recipes.call import Call
+from danlu.recipes.finetune import plan as plan_finetune
 from danlu.recipes.merge import merge
+from danlu.recipes.plan import plan as plan_pretrain
 from danlu.recipes.runs import Run
 from danlu.train.trainer import Trainer
 
@@ -89,9 +91,10 @@ def test_stopped_and_continued_is_the_same_run(
         if len(seen) == 4:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_log", stop)
-        finetuned(start, reviews, "runs/parts", adapt=adapt)
+        with pytest.raises(KeyboardInterrupt):
+            finetuned(start, reviews, "runs/parts", adapt=adapt)
     parts = finetuned(start, reviews, "runs/parts", adapt=adapt)
     left, right = (load_file(run.model / "adapter_model.safetensors") for run in (whole, parts))
     assert left.keys() == right.keys()
@@ -183,6 +186,20 @@ def test_rates_and_forecasts(start: Path, reviews: Path, make: Callable[..., Cal
     assert rates[1] == pytest.approx(rates[0] * faster("lora"))
     config = Checkpoint.peek(start)[1]
     assert foreseen(config, danlu.adapt.read_change("lora")).share < 0.5
+
+
+@pytest.mark.parametrize(
+    ("adapt", "code"),
+    [({"targets": ["qurey"]}, "E2001"), ({"rank": 999}, "E2002"), ("loar", "E1102"), ({"rnak": 3}, "E1101")],
+)
+def test_what_cannot_be_adapted_is_known_before_anything_loads(
+    adapt: Any, code: str, reviews: Path, make: Callable[..., Call]
+) -> None:
+    for verb, start in ((plan_finetune, "bert-tiny"), (plan_pretrain, "gpt-tiny")):
+        with pytest.raises(DanluError) as caught:
+            verb(make(start, reviews, adapt=adapt, output="runs/never"))
+        assert caught.value.code == code
+    assert not Path("runs").exists()
 
 
 def test_a_fresh_model_is_warned_of(reviews: Path, capsys: Any) -> None:

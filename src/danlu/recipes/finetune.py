@@ -9,6 +9,7 @@ from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError, raise_all
 from danlu.evaluate.answers import knows
 from danlu.files import file_hash, replace_json
+from danlu.models.build import ModelConfig
 from danlu.models.classifier import Classifier
 from danlu.recipes import writing
 from danlu.recipes.adapting import adapted, foreseen, rates, say_trained
@@ -64,9 +65,8 @@ def finetune(call: Call) -> Answer:
         return together(meant, call)
     ready = plan(call)
     if call.dry_run:
-        if ready.settings.adapt:
-            config = with_head(ready.start.family, ready.made)(ready.start.config)
-            say_trained(call.voice, foreseen(config, ready.settings.adapt), ready.settings.adapt)
+        if (change := ready.settings.adapt) is not None:
+            say_trained(call.voice, foreseen(_becoming(ready.start, ready.made), change), change)
         return call.rehearse(ready.settings)
     run, voice = ready.run, call.voice
     if run.state == "finished":
@@ -115,6 +115,8 @@ def plan(call: Call) -> Plan:
         attempt.problems.extend(limits(start.name, start.config, run))
     if start and made and isinstance(made.task, Writing):
         attempt(lambda: writing.check_writer(start.config, start.name))
+    if start and made and (change := settings.adapt) is not None and not attempt.problems:
+        attempt(lambda: foreseen(_becoming(start, made), change))
     if start is None or found is None or run is None or made is None or attempt.problems:
         _raise(attempt)
     complete = _complete(settings, start, made, meant.given, meant.source)
@@ -129,6 +131,11 @@ def _raise(attempt: Attempts) -> NoReturn:
 def _start(settings: Finetune, given: Given | None) -> Start:
     size = sum(file.path.stat().st_size for file in given.found["train"] if file.path.is_file()) if given else 0
     return find_start(settings.start, settings.size, settings.model, size, settings.tokenizer.vocabulary)
+
+
+def _becoming(start: Start, made: Material) -> ModelConfig:
+    """The config that a start gets for the task."""
+    return start.config if isinstance(made.task, Writing) else with_head(start.family, made)(start.config)
 
 
 def _complete(settings: Finetune, start: Start, made: Material, given: Data, source: str) -> Finetune:

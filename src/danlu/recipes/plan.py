@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from danlu.data.division import weights_of
 from danlu.data.sources import DataSettings, all_files, resolved, sources
 from danlu.errors import DanluError, raise_all
+from danlu.recipes.adapting import foreseen
 from danlu.recipes.call import Call
 from danlu.recipes.defaults import Amount, amount, inferred
 from danlu.recipes.objectives import choose
@@ -142,6 +143,8 @@ def _impossible(start: Start, settings: Pretrain) -> list[DanluError]:
         chosen = choose(settings.objective, settings.corruption.kind, start.family)
         if start.where is not None and chosen.model.get("pairs") and not getattr(start.config, "pairs", False):
             problems.append(DanluError("E1506", where=start.where))
+        if settings.adapt is not None:
+            foreseen(start.config, settings.adapt)
     except DanluError as error:
         problems.append(error)
     return problems
