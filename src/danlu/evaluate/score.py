@@ -7,7 +7,7 @@ every token is asked for once and, but for the first window, sees at least half 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from danlu.generate.engine import Engine
 from danlu.generate.likelihood import Question, ask, judge
 from danlu.generate.rest import at_rest
 from danlu.models.build import Model
+from danlu.models.language import LanguageModel
+from danlu.models.sequence_to_sequence import SequenceToSequence
 
 WINDOW = 1024  # tokens, for models without a length of their own
 
@@ -60,7 +62,9 @@ class TokenScore:
         return bootstrap([nats / math.log(2) for nats in self.losses], self.sizes)
 
 
-def score_batches(model: Model, batches: Iterable[Batch], bf16: bool = False) -> TokenScore:
+def score_batches(
+    model: LanguageModel | SequenceToSequence, batches: Iterable[Batch], bf16: bool = False
+) -> TokenScore:
     """Rows of prepared batches: only positions with a target meet the vocabulary, and logits live only for a chunk."""
     score = TokenScore()
     for batch in batches:
@@ -124,8 +128,10 @@ def _rows(model: Model, batch: Batch) -> tuple[list[float], list[int], list[int]
     asked = targets != IGNORED
     place = asked.flatten().nonzero().squeeze(1)
     inputs: dict[str, Any] = dict(batch.inputs)
-    hidden = model.hidden(**inputs).flatten(0, 1)[place]
-    likely, right = judge(model.head, hidden, targets.flatten()[place])
+    writer = cast(LanguageModel | SequenceToSequence, model)
+    hidden: Tensor = writer.hidden(**inputs)
+    hidden = hidden.flatten(0, 1)[place]
+    likely, right = judge(writer.head, hidden, targets.flatten()[place])
     row = place // targets.shape[1]
     return (
         _summed(-likely, row, len(targets)),

@@ -109,7 +109,9 @@ def _masked(
     steps = loader.steps_per_epoch if limit is None else min(loader.steps_per_epoch, limit)
     result: TokenScore = score_batches(engine.model, (loader.batch(step) for step in range(steps)))
     measured = {"loss": result.loss(), "perplexity": result.perplexity(), "masked_accuracy": result.accuracy()}
-    values = {"loss": (result.losses, result.targets), "masked_accuracy": (result.right, result.targets)}
+    values: dict[str, tuple[Sequence[float], Sequence[float]]] = {
+        "loss": (result.losses, result.targets), "masked_accuracy": (result.right, result.targets),
+    }  # fmt: skip
     return Scored(measured, "rows", values)
 
 

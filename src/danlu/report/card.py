@@ -10,7 +10,7 @@ from danlu.report.mistakes import tables
 from danlu.report.quality import count_text, data_name, interval_text, measure_name, measured_rows, value_text
 from danlu.report.record import Record, is_number, read_record
 from danlu.report.rows import bucket_counts
-from danlu.report.run import repeat
+from danlu.report.run import known_as, repeat
 from danlu.settings import Data, to_yaml
 from danlu.voice import Voice, clock
 
@@ -153,6 +153,8 @@ def _training(record: Record, voice: Voice) -> str:
 
 def _lineage(record: Record) -> str:
     facts = {name: record.danlu[name] for name in ("lineage", "changes", "hashes") if record.danlu.get(name)}
+    if isinstance(hashes := (facts.get("lineage") or {}).get("data"), dict):
+        facts["lineage"] = facts["lineage"] | {"data": {known_as(name): each for name, each in hashes.items()}}
     rows = bucket_counts(record.ledger)
     facts |= {"ledger": rows} if rows else {}
     return _code("yaml", to_yaml(facts).rstrip()) if facts else ""

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 from danlu.errors import DanluError
 from danlu.recipes.trials.settings import Choices, Range
@@ -39,7 +39,7 @@ class Chooser:
         self.optuna, self.space, self.seed = optuna, space, seed
         self.startup = max(3, trials // 4)
         self.sides = {name: _distribution(optuna.distributions, each) for name, each in space.items()}
-        self.direction = "maximize" if larger_is_better else "minimize"
+        self.direction: Literal["minimize", "maximize"] = "maximize" if larger_is_better else "minimize"
 
     def next(self, number: int, before: Sequence[Data], first: Mapping[str, Any]) -> "Trial":
         """The trial of this number. before: the trials so far, as plain data. first: what trial 0 is."""
