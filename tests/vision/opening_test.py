@@ -81,3 +81,22 @@ def test_other_films_want_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("danlu.vision.film.find_spec", lambda name: None)
     with pytest.raises(DanluError, match="E2212"):
         open_film(b"\x00\x00\x00\x18ftypmp42", 4, suffix=".mp4")
+
+
+def test_films_of_other_kinds() -> None:
+    av = pytest.importorskip("av", reason="the extra `video` is not installed")
+    raw = io.BytesIO()
+    with av.open(raw, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for number in range(20):
+            grey = np.full((64, 64, 3), 12 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode())
+    found = [float(np.asarray(each).mean()) for each in open_film(raw.getvalue(), 4, suffix=".mp4")]
+    assert found == pytest.approx([0, 72, 156, 228], abs=8)
+    with pytest.raises(DanluError, match="E2202"):
+        open_film(raw.getvalue(), 4, suffix=".mp4", most=4000)
+    with pytest.raises(DanluError, match="E2203"):
+        open_film(raw.getvalue()[:300], 4, suffix=".mp4")
