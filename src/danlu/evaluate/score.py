@@ -62,9 +62,7 @@ class TokenScore:
         return bootstrap([nats / math.log(2) for nats in self.losses], self.sizes)
 
 
-def score_batches(
-    model: LanguageModel | SequenceToSequence, batches: Iterable[Batch], bf16: bool = False
-) -> TokenScore:
+def score_batches(model: Model, batches: Iterable[Batch], bf16: bool = False) -> TokenScore:
     """Rows of prepared batches: only positions with a target meet the vocabulary, and logits live only for a chunk."""
     score = TokenScore()
     for batch in batches:
