@@ -94,3 +94,19 @@ def test_data_is_each_tasks_own(tower: Callable[[str], Path], tmp_path: Path) ->
     given = files(tmp_path)
     with pytest.raises(DanluError, match="E1912"):
         danlu.call("finetune", tower("bert"), tmp_path / "mood.csv", quiet=True, tasks={"stars": given["stars"]})
+
+
+def test_losses_are_balanced_by_doubts(tower: Callable[[str], Path], tmp_path: Path) -> None:
+    given = files(tmp_path)
+    runs = {}
+    for balance in ("fixed", "uncertainty"):
+        runs[balance] = danlu.call(
+            "finetune", tower("bert"), quiet=True, tasks={"mood": given["mood"], "stars": given["stars"]},
+            balance=balance, train=FAST | {"steps": 12, "evaluate_every": 12}, output=tmp_path / balance,
+        ).run  # fmt: skip
+    one, other = (Checkpoint.load(run).model.state_dict() for run in runs.values())  # type: ignore[arg-type]
+    assert one.keys() == other.keys()
+    assert not torch.equal(one["heads.mood.output.weight"], other["heads.mood.output.weight"])
+    assert "doubts.mood" in (runs["uncertainty"] / "checkpoints/step-00000012/model.safetensors").read_bytes().decode(
+        "latin1"
+    )  # type: ignore[operator]

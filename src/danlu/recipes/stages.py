@@ -1,7 +1,7 @@
 """What a stage can be told: one settings class a verb that trains."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -77,8 +77,9 @@ class Finetune(Common):
     the columns where not given. writing, prefer: of tasks whose answer is a text, and of preferences. adapt: what
     trains, `lora` or {kind: lora, rank: 4}; everything where not given.
     embeddings: whether the vectors of tokens train as well; where not given, those of a fresh model do. tasks: several
-    tasks by name, instead of one; they take turns as often as their batches ** `sampling` say (0: equally often). keep:
-    heads that the model has already stay beside the new ones. search: how many sets of settings to try, of which the
+    tasks by name, instead of one; they take turns as often as their batches ** `sampling` say (0: equally often).
+    balance: their losses count as the weights say, or also less the larger they stay. keep: heads that the model has
+    already stay beside the new ones. search: how many sets of settings to try, of which the
     best becomes the run. seeds: so many runs that differ in nothing else.
     """
 
@@ -96,6 +97,7 @@ class Finetune(Common):
     embeddings: bool | None = None
     tasks: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], TaskChoice] = Field(default_factory=dict)
     sampling: float = Field(1.0, ge=0)
+    balance: Literal["fixed", "uncertainty"] = "fixed"
     keep: bool = False
     train: TrainSettings = TrainSettings()
     search: Search = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
 from danlu.data.turns import Turns
@@ -38,6 +39,7 @@ from danlu.train.answers import AnswerObjective
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
 
+QUICK = 100.0  # times the rate of the weights: a doubt is one number, and has to arrive within the run
 PART = ": "  # between a task's name and what its rows are for
 
 
@@ -134,6 +136,8 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     assert isinstance(model, Classifier)
     if not settings.embeddings and settings.adapt is None:
         keep_embeddings(model)
+    if settings.balance == "uncertainty":
+        model.doubts = nn.ParameterDict({name: nn.Parameter(torch.zeros((), device=device)) for name in parts})
     works = {name: work_of(checkpoint, made, name, settings.data.length) for name, made in parts.items()}
     for work in works.values():
         to_units(checkpoint, work)
@@ -151,12 +155,14 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     objective = AnswerObjective({name: made.task.loss for name, made in parts.items()}, settings.loss, weights)
     trainer = Trainer(
         model, objective, Turns(loaders, shares, settings.train.accumulate), settings.train, run.path,
-        voice=voice, seed=settings.seed, device=device, rates=rates(checkpoint),
+        voice=voice, seed=settings.seed, device=device,
+        rates={**rates(checkpoint), **{f"doubts.{name}": QUICK for name in parts if model.doubts is not None}},
         evaluate=watched_together(works, parts, settings),
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
         raise Stopped(f"danlu finetune {run}")
+    model.doubts = None
     works = {name: from_units(model, work) for name, work in works.items()}
     lineage = {
         "verb": "finetune", "tasks": {name: made.task.name for name, made in parts.items()},

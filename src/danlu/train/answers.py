@@ -80,11 +80,16 @@ class AnswerObjective:
         return {name: batch.count(name) if name in batch.targets else 0 for name in self.weights}
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        trained = cast(Classifier, model)
         names = [name for name in self.weights if name in batch.targets]
-        logits = cast(Classifier, model).answers(names, **batch.inputs)
-        return {
-            name: ANSWERS[self.losses[name]](logits[name].float(), batch.targets[name], self.settings)
-            if name in logits
-            else batch.inputs["tokens"].new_zeros((), dtype=torch.float32)
-            for name in self.weights
-        }
+        logits = trained.answers(names, **batch.inputs)
+        found = dict.fromkeys(self.weights, batch.inputs["tokens"].new_zeros((), dtype=torch.float32))
+        for name in names:
+            loss = ANSWERS[self.losses[name]](logits[name].float(), batch.targets[name], self.settings)
+            found[name] = loss if trained.doubts is None else doubted(loss, batch.count(name), trained.doubts[name])
+        return found
+
+
+def doubted(loss: Tensor, count: int, doubt: Tensor) -> Tensor:
+    """A summed loss, counted less the larger it stays, and what that costs (Kendall et al. 2018, 3.2)."""
+    return (-doubt).exp() * loss + count * doubt
