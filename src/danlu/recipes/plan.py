@@ -102,7 +102,17 @@ def _first(given: Data, data: DataSettings) -> str:
 
 
 def _start(settings: Pretrain, text: Amount) -> Start:
-    return find_start(settings.start, settings.size, settings.model, text.bytes, settings.tokenizer.vocabulary)
+    """With the heads that the objectives ask a fresh model for."""
+
+    def found(changes: Data) -> Start:
+        return find_start(settings.start, settings.size, changes, text.bytes, settings.tokenizer.vocabulary)
+
+    start = found(settings.model)
+    try:
+        needed = choose(settings.objective, settings.corruption.kind, start.family).model
+    except DanluError:
+        return start  # told as something impossible
+    return found(settings.model | needed) if needed and start.where is None else start
 
 
 def with_recipe(given: Data) -> tuple[Data, Preset | None]:

@@ -28,16 +28,16 @@ from danlu.models.build import parameters, read_config
 from danlu.recipes.call import Call
 from danlu.recipes.defaults import operations
 from danlu.recipes.estimating.arithmetic import stacks
+from danlu.recipes.halves import speaking
 from danlu.recipes.loading import loading
 from danlu.recipes.machine import available_memory, peak_memory
 from danlu.recipes.plan import Plan, plan
-from danlu.recipes.pretrain import chosen_for, make_tokenizer
+from danlu.recipes.pretrain import chosen_for, make_tokenizer, objective_of
 from danlu.recipes.samples import Sampler, beginnings
 from danlu.recipes.start import find_device
 from danlu.settings import Data, merge
 from danlu.train.evaluation import HeldOut
 from danlu.train.memory import hold_memory
-from danlu.train.objectives import TokenObjective
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
 
@@ -158,7 +158,7 @@ def trial(ready: Plan, shape: Data, seconds: float, place: Path, voice: Voice) -
         short = settings.model_copy(update={"train": changed})
         return loading(short, division, tokenizer, family, chosen, ready.start.languages)
 
-    objective = TokenObjective(settings.loss, chosen.weights, chosen.losses)
+    objective = objective_of(settings, chosen)
     base = peak_memory()
     hold_memory()
     trainer = Trainer(checkpoint.model, objective, loaded(brief).training, brief, place, voice=voice, device=device)
@@ -185,7 +185,7 @@ def trial(ready: Plan, shape: Data, seconds: float, place: Path, voice: Voice) -
         prompts = list(settings.samples.prompts) or beginnings(
             division.training, tokenizer, family.kind, settings.samples.count
         )
-        sampler = Sampler(Engine(checkpoint), prompts, settings.samples, place / "samples.json")
+        sampler = Sampler(Engine(speaking(checkpoint)), prompts, settings.samples, place / "samples.json")
         found["samples"] = timed(lambda: sampler.ask(0))
     if train.best:
         trainer.state.keep_best()
