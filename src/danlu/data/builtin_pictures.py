@@ -87,8 +87,7 @@ def _moving(pixels: NDArray[np.uint8], step: tuple[int, int], chance: NDArray[np
     for number in range(FRAMES):
         share = number / (FRAMES - 1)
         along = round(room * (share if sum(step) > 0 else 1 - share))
-        # A dim square somewhere keeps every frame different from the last, so that no GIF writer drops one.
-        frame = Image.new("L", (EDGE, EDGE), 4 * number)
+        frame = Image.new("L", (EDGE, EDGE))
         frame.paste(digit, (along, across) if step[0] else (across, along))
         frames.append(frame)
     return frames

@@ -8,12 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
+from danlu.data.builtin_pictures import films
 from danlu.data.order import Chance
 from danlu.data.pictures.loader import Augmentation, Captioned, Framing, PictureLoader
 from danlu.data.pictures.prepare import Prepared, gather, prepare
 from danlu.data.pictures.settings import PictureSettings
 from danlu.data.scenes import combinations, scenes
 from danlu.errors import DanluError
+from danlu.vision.film import open_film
 from danlu.vision.processor import clip_processor
 from danlu.voice import Voice
 
@@ -163,6 +165,16 @@ def test_films(tmp_path: Path) -> None:
     found = prepared(place, tmp_path / "cache", frames=4, held_out=0.0, broken=1.0)
     assert found.training.data.pixels.shape == (4, 4, 16, 16, 3)
     assert found.ledger.dropped == {"one frame": 1}
+
+
+def test_a_moving_digit_tells_its_way_only_by_moving() -> None:
+    """No frame may say by itself which one it is."""
+    row = next(films())
+    frames = [np.asarray(each).astype(int) for each in open_film(row["image"], 8)]
+    assert all(frame.min() == 0 for frame in frames)
+    assert len({int(frame.sum()) for frame in frames}) == 1
+    assert not np.array_equal(frames[0], frames[-1])
+    assert row["direction"] in row["en"]
 
 
 def test_scenes_hold_combinations_back() -> None:
