@@ -81,6 +81,12 @@ def test_layers_begin_one_after_another_from_the_top() -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_several_processes_cannot_wait_for_layers() -> None:
+    Thawing(TinyModel(), wanted=False, alone=False)
+    with pytest.raises(DanluError, match="E2015"):
+        Thawing(TinyModel(), alone=False)
+
+
 def test_a_run_that_unfreezes_leaves_low_layers_as_they_were_at_first(tmp_path: Path) -> None:
     model = TinyModel(dropout=0.0)
     before = {name: tensor.clone() for name, tensor in model_tensors(model).items()}

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from danlu.errors import DanluError
+
 BLOCK = re.compile(r"(.*)\bblocks\.(\d+)\..*")
 
 
@@ -59,7 +61,10 @@ class Thawing:
     """Layers begin to train one after another, from the top (Howard and Ruder 2018, 3.3): a function of how much of the
     run is done, so that nothing has to be remembered."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, wanted: bool = True, alone: bool = True):
+        """E2015 where it is wanted and this process is not alone."""
+        if wanted and not alone:
+            raise DanluError("E2015")
         found = levels(model)
         self.parameters = [(found[name], each) for name, each in model.named_parameters() if name in found]
         self.steps = len(set(found.values()))

@@ -84,7 +84,7 @@ class Trainer:
         trained = self.layout.trained
         self.optimizer = _optimizer(trained, settings, self.precision)
         set_rates(self.optimizer, trained, rates_by_layer(trained, settings.layer_decay), rates or {})
-        self.thawing = Thawing(trained)
+        self.thawing = Thawing(trained, bool(settings.unfreeze), world.alone)
         self.guard = Guard(settings.guard)
         self.state = TrainingState(trained, self.optimizer, self.guard)
         self.pace = Pace(settings, loader, clock)
