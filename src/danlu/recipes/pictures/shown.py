@@ -2,6 +2,7 @@
 
 import base64
 import io
+from itertools import islice
 
 import numpy as np
 from PIL import Image
@@ -22,9 +23,10 @@ def shown(found: Embedded, side: Side) -> Data:
     samples = []
     for at in spread:
         order = np.argsort(-scores[at], kind="stable")
-        texts = list(dict.fromkeys(side.caption(int(other)) for other in order[: 4 * NEAREST]))[:NEAREST]
+        texts = list(islice(dict.fromkeys(side.caption(int(other)) for other in order), NEAREST))
         samples.append({"picture": thumbnail(side, at), "caption": side.caption(at), "found": texts})
-    some = [at * count // min(MATRIX, count) for at in range(min(MATRIX, count))]
+    different = list({side.caption(at): at for at in reversed(range(count))}.values())[::-1]  # a picture a caption
+    some = [different[at * len(different) // MATRIX] for at in range(MATRIX)] if len(different) > MATRIX else different
     matrix = {
         "captions": [side.caption(at) for at in some],
         "pictures": [thumbnail(side, at, EDGE // 2) for at in some],
