@@ -72,6 +72,11 @@ class Checkpoint:
     processor: Processor | None = None  # of pictures, where the model sees some
 
     @staticmethod
+    def lineage_of(where: str | Path) -> dict[str, Any]:
+        """What a model comes from, without reading it; nothing for one that danlu did not make."""
+        return dict(_read_record(find_model(where).folder).get("lineage") or {})
+
+    @staticmethod
     def peek(where: str | Path) -> tuple[Family, ModelConfig]:
         """Family and config without the weights. Errors of the place and of config.json as in `load`."""
         folder = find_model(where).folder

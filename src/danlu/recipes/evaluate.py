@@ -34,9 +34,12 @@ from danlu.recipes.retrieving import Retrieval, RetrievalSettings, retrieve
 from danlu.recipes.runs import Run, add_comparisons, add_results, is_run
 from danlu.recipes.scoring import Scored, compared, score
 from danlu.recipes.start import find_device, load_engine
+from danlu.recipes.writing import judge as judge_writing
+from danlu.recipes.writing import paper_again
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
+from danlu.tasks import WRITING
 from danlu.tasks.metrics import MEASURES, find_metrics
 from danlu.tasks.settings import TaskData
 from danlu.train.settings import Precision
@@ -90,7 +93,7 @@ def evaluate(call: Call) -> Answer:
     kind = Checkpoint.peek(start)[1].kind
     if kind == "dual":
         return evaluate_pictures(call)
-    if kind == "classifier":
+    if kind == "classifier" or writes(start):
         return _answers(start, path, call)
     settings = call.build(Evaluate)
     paths = (path,) if path else settings.data.paths
@@ -147,15 +150,28 @@ def _judged(start: str, settings: EvaluateAnswers, name: str, voice: Voice, task
     place = Path(start)
     own = own_settings(place) if is_run(place) else {"data": {}, "train": {}}
     checkpoint = Checkpoint.load(start, device=find_device(settings.device))
-    work = work_on(checkpoint, task, settings.data.length or own["data"].get("length"))
-    rows, columns, ledger = rows_of(work, settings.data, settings.slices, settings.limit, own["data"].get("columns"))
+    length, told = settings.data.length or own["data"].get("length"), Checkpoint.lineage_of(start)
+    asked = told | ({"task": task} if task in WRITING else {})
+    written = paper_again(checkpoint, asked, length) if writes(start) else None
+    work = None if written else work_on(checkpoint, task, length)
+    does = written.task if written else work.task if work else None
+    assert does is not None
+    rows, columns, ledger = rows_of(does, settings.data, settings.slices, settings.limit, own["data"].get("columns"))
     if ledger.dropped:
         listed = ", ".join(f"{reason} {count}" for reason, count in ledger.dropped.most_common())
         voice.say(f"rows that cannot be used: {listed}", f"无法使用的行：{listed}")
     precision = settings.precision if settings.precision != "auto" else own["train"].get("precision", "auto")
     how = Judging(settings.metrics, settings.slices, settings.batch, precision, settings.seed)
+    if written:
+        return judge_writing(checkpoint, written, rows, name, voice, how, columns)
     assert isinstance(checkpoint.model, Classifier)
+    assert work is not None
     return judge(checkpoint.model, work, rows, name, voice, how, columns)
+
+
+def writes(start: str) -> bool:
+    """Whether a model was fine-tuned for a task whose answer is a text."""
+    return Checkpoint.lineage_of(start).get("task") in WRITING
 
 
 def _finished(start: str, against: str, metrics: Sequence[str], seed: int, voice: Voice) -> Answer:

@@ -17,7 +17,7 @@ from danlu.models.classifier import Classifier, ClassifierConfig
 from danlu.recipes.runs import Run, add_results, slug
 from danlu.recipes.tasks import Given, look, usable
 from danlu.settings import Data
-from danlu.tasks import TASKS, Row
+from danlu.tasks import TASKS, Row, Task, Writing
 from danlu.tasks.answering import Work
 from danlu.tasks.framing import Framing
 from danlu.tasks.metrics import MEASURES, find_metrics
@@ -113,7 +113,7 @@ def work_on(checkpoint: Checkpoint, task: str | None = None, length: int | None 
 
 
 def rows_of(
-    work: Work, settings: TaskData, slices: Sequence[str] = (), limit: int | None = None,
+    task: Task | Writing, settings: TaskData, slices: Sequence[str] = (), limit: int | None = None,
     trained: Mapping[str, str] | None = None,
 ) -> tuple[list[Row], list[dict[str, str]], Ledger]:  # fmt: skip
     """Rows of a file as the task wants them, their other columns, and where every row went.
@@ -121,7 +121,7 @@ def rows_of(
     trained: the columns that the model was trained on, taken where they are there and nothing else was said. E1809
     where no row is left, E1825 for a column that is not there; errors of reading.
     """
-    given = _looked(settings, work.task.name, trained or {})
+    given = _looked(settings, task.name, trained or {})
     names = given.tables["train"].names
     for name in slices:
         if name not in names:
@@ -130,7 +130,7 @@ def rows_of(
     columns: list[dict[str, str]] = []
     before = given.ledger.dropped.total()
     for pair in _records(given):
-        for row in usable(Table((pair,)), given.inferred, work.task, given.ledger):
+        for row in usable(Table((pair,)), given.inferred, task, given.ledger):
             rows.append(row)
             columns.append({name: _shown(pair[0].values.get(name)) for name in slices})
         if limit is not None and len(rows) >= limit:

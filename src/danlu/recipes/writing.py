@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -22,7 +21,7 @@ from danlu.models.sequence_to_sequence import SequenceToSequence
 from danlu.recipes.adapting import adapted, faster, rates
 from danlu.recipes.call import Stopped
 from danlu.recipes.finetuning import RATE, TRAIN, WIDTH, made_width, started, with_truncation
-from danlu.recipes.judging import Judged, keep, say_results
+from danlu.recipes.judging import Judged, Judging, keep, say_results
 from danlu.recipes.runs import Run
 from danlu.recipes.samples import Sampler, watched
 from danlu.recipes.stages import Finetune, SampleSettings
@@ -31,12 +30,12 @@ from danlu.recipes.tasks import Material
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
-from danlu.tasks import Row
+from danlu.tasks import WRITING, Row
 from danlu.tasks.loader import TaskLoader
-from danlu.tasks.metrics import METRICS
+from danlu.tasks.metrics import METRICS, find_metrics
 from danlu.tasks.preferring import collate, encode
 from danlu.tasks.task import Example
-from danlu.tasks.writing import Paper, Writing
+from danlu.tasks.writing import Paper, Writing, WritingSettings
 from danlu.train.evaluation import HeldOut
 from danlu.train.objectives import Objective, TokenObjective, TokenSettings
 from danlu.train.preference import PreferenceObjective
@@ -89,7 +88,8 @@ def carry_out(
     texts = [Row({"source": text}) for text in _texts(made.training, settings)]
     checkpoint = started(settings, start, lambda config: config, run.path, texts, voice)
     checkpoint = adapted(checkpoint, settings.adapt, settings.seed, start.name, voice)
-    paper = paper_of(checkpoint, made.task, settings)
+    assert isinstance(made.task, Writing)
+    paper = paper_on(checkpoint, made.task, settings.writing, settings.data.length)
     training, ledger = _unmarked(paper, made.training, made.ledger)
     objective: Objective
     if prefers(paper):
@@ -110,9 +110,10 @@ def carry_out(
         raise Stopped(f"danlu finetune {run}")
     asked = {"prompt": settings.writing.prompt, "answer_length": settings.writing.length}
     replace(checkpoint, lineage=story(progress, checkpoint) | asked).save(run.model)
+    how = Judging(precision=settings.train.precision, seed=settings.seed)
     for name, rows in (("validation", made.validation), ("test", made.test)):
         if rows:
-            judged = judge(checkpoint, paper, rows, name, settings, voice)
+            judged = judge(checkpoint, paper, rows, name, voice, how)
             keep(run.path, judged, own=True)
             if not voice.quiet and (name == "test" or not made.test):
                 say_results(judged.results, voice)
@@ -121,18 +122,19 @@ def carry_out(
     return run
 
 
-def paper_of(checkpoint: Checkpoint, task: Any, settings: Finetune) -> Paper:
+def paper_on(checkpoint: Checkpoint, task: Writing, writing: WritingSettings, length: int | None) -> Paper:
     """The task as this model does it. E1903 without a tokenizer, E1920 where that has no end."""
     model = checkpoint.model
     assert isinstance(model, (LanguageModel, SequenceToSequence))
     if checkpoint.tokenizer is None:
         raise DanluError("E1903", where=checkpoint.where)
-    room = min(settings.data.length or ROOM, limit(model) or ROOM)
+    if "end" not in checkpoint.tokenizer.special:
+        raise DanluError("E1920", where=checkpoint.where)
+    room = min(length or ROOM, limit(model) or ROOM)
     start = model.config.start if isinstance(model, SequenceToSequence) else None
-    writing = settings.writing.model_copy(update={"length": min(settings.writing.length, room // (1 if start else 2))})
-    paper = Paper(task, checkpoint.tokenizer, writing, room, start)
-    assert paper.end is not None
-    return paper
+    most = room // 2 if start is None else room
+    writing = writing.model_copy(update={"length": min(writing.length, most)})
+    return Paper(task, checkpoint.tokenizer, writing, room, start)
 
 
 def loader(paper: Paper, examples: Sequence[Example], settings: Finetune, shuffle: bool) -> TaskLoader:
@@ -143,21 +145,31 @@ def loader(paper: Paper, examples: Sequence[Example], settings: Finetune, shuffl
     )  # fmt: skip
 
 
+def paper_again(checkpoint: Checkpoint, told: Data, length: int | None, beams: int | None = None) -> Paper:
+    """The paper that a finished model was trained on, by its lineage."""
+    task = WRITING[told["task"]]
+    writing = WritingSettings(
+        prompt=told.get("prompt", "{source}"), length=told.get("answer_length", 256), beams=beams or task.beams
+    )
+    return paper_on(checkpoint, task, writing, length)
+
+
 def judge(
-    checkpoint: Checkpoint, paper: Paper, rows: Sequence[Row], data: str, settings: Finetune, voice: Voice,
+    checkpoint: Checkpoint, paper: Paper, rows: Sequence[Row], data: str, voice: Voice, how: Judging,
     columns: Sequence[dict[str, str]] = (),
 ) -> Judged:  # fmt: skip
-    """What the model writes, or prefers, and what that comes to."""
+    """What the model writes, or prefers, and what that comes to. E1820 for a metric of another task."""
+    more = find_metrics(how.metrics, paper.task.name)
     found: Iterator[Prediction]
-    precision = settings.train.precision
     if prefers(paper):
-        found = weigh_answers(checkpoint.model, paper, rows, voice, precision=precision, columns=columns)
+        model = checkpoint.model
+        found = weigh_answers(model, paper, rows, voice, precision=how.precision, columns=columns)
     else:
-        found = write_answers(checkpoint, paper, rows, voice, precision=precision, columns=columns)
+        found = write_answers(checkpoint, paper, rows, voice, precision=how.precision, columns=columns)
     predictions = list(found)
-    metrics = tuple(METRICS[name] for name in paper.task.metrics)
-    results = [row | {"data": data, "unit": "rows"} for row in measured(metrics, predictions, settings.seed)]
-    parts = details(paper.task.name, predictions, metrics[0], (), settings.seed)
+    metrics = tuple(dict.fromkeys((*(METRICS[name] for name in paper.task.metrics), *more)))
+    results = [row | {"data": data, "unit": "rows"} for row in measured(metrics, predictions, how.seed)]
+    parts = details(paper.task.name, predictions, metrics[0], how.slices, how.seed)
     return Judged(
         data, paper.task.name, predictions, results, parts | {"task": paper.task.name, "metric": metrics[0].name}
     )  # fmt: skip

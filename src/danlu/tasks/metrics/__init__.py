@@ -48,7 +48,7 @@ SUITED: Mapping[str, tuple[Metric, ...]] = {
     "classify": (*LABEL_METRICS, *CHANCE_METRICS), "multilabel": (*LABEL_METRICS[:3], CHANCE_METRICS[0]),
     "regress": NUMBER_METRICS, "tag": (*TAG_METRICS, CHANCE_METRICS[0]),
     "span": (*ANSWER_METRICS, *WRITING_METRICS, CHANCE_METRICS[0]), "choose": (*LABEL_METRICS, *CHANCE_METRICS),
-    "retrieve": RANK_METRICS,
+    "retrieve": RANK_METRICS, "prefer": LABEL_METRICS,
 }  # fmt: skip
 
 
