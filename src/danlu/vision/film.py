@@ -2,6 +2,7 @@
 
 import io
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
 from PIL import Image, ImageSequence
@@ -60,12 +61,12 @@ def _decoded(raw: bytes, count: int, where: object, most: int) -> list[Image.Ima
     import av
 
     try:
-        with av.open(io.BytesIO(raw)) as container:
+        with av.open(io.BytesIO(raw), "r") as container:
             stream: Any = container.streams.video[0]
             width, height = stream.codec_context.width, stream.codec_context.height
             if width * height > most:
                 raise DanluError("E2202", where=where, found=f"{width} × {height}", possible=f"≤ {most:,}")
-            total = sum(1 for _, _ in zip(container.decode(stream), range(MOST_FRAMES), strict=False))
+            total = len([None for _ in islice(container.decode(stream), MOST_FRAMES)])
             if total < FEWEST <= count:
                 return []
             wanted = spaced(total, count)
