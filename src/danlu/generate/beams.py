@@ -7,7 +7,7 @@ import torch
 
 from danlu.generate.decode import GenerateSettings, Writer, check_room
 from danlu.generate.rest import at_rest
-from danlu.models.build import Model
+from danlu.models.build import TextModel
 
 Candidate = tuple[float, int, int]  # log-probability, the beam it goes on from, the token
 
@@ -48,7 +48,7 @@ class Beams:
 
 
 def search(
-    model: Model, prompts: Sequence[Sequence[int]], settings: GenerateSettings, ends: Collection[int]
+    model: TextModel, prompts: Sequence[Sequence[int]], settings: GenerateSettings, ends: Collection[int]
 ) -> list[list[int]]:
     """For each prompt the best text found, its end token included. Errors as of `decode.write`."""
     size, room = settings.beams, check_room(model, prompts, settings.max_new_tokens)

@@ -16,7 +16,7 @@ from danlu.errors import Both, DanluError
 from danlu.generate.rest import at_rest
 from danlu.generate.rows import check_lengths, limit, padded_left
 from danlu.generate.sampling import STEPS, SamplingSettings, choose
-from danlu.models.build import Model
+from danlu.models.build import TextModel
 from danlu.models.sequence_to_sequence import SequenceToSequence
 
 Step = Mapping[int, int]  # row -> the token it just wrote, for the rows that are still writing
@@ -49,7 +49,7 @@ class Writer:
     `texts` are what it goes on from: the prompts, or the start of the target where the prompts are sources.
     """
 
-    def __init__(self, model: Model, prompts: Sequence[Sequence[int]], new: int):
+    def __init__(self, model: TextModel, prompts: Sequence[Sequence[int]], new: int):
         device = next(model.parameters()).device
         self.model = model
         tokens, valid = padded_left(prompts, device)
@@ -91,7 +91,7 @@ class Writer:
 
 
 def write(
-    model: Model, prompts: Sequence[Sequence[int]], settings: GenerateSettings, ends: Collection[int],
+    model: TextModel, prompts: Sequence[Sequence[int]], settings: GenerateSettings, ends: Collection[int],
     rows: Sequence[int] = (),
 ) -> Iterator[Step]:  # fmt: skip
     """Write on from each prompt (the source, for an encoder-decoder), one step of all unfinished rows at a time.
@@ -130,7 +130,7 @@ def write(
             logits = writer.write(tokens)
 
 
-def check_room(model: Model, prompts: Sequence[Sequence[int]], wanted: int) -> list[int]:
+def check_room(model: TextModel, prompts: Sequence[Sequence[int]], wanted: int) -> list[int]:
     """How many tokens each row may write. E1802 for a model that fills masks, E1803 and E1804 as of `write`."""
     if not model.config.causal:
         raise DanluError("E1802")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from danlu.generate.gaps import folded, marked
 from danlu.generate.likelihood import Question, ask, causal_question, masked_questions
 from danlu.generate.rest import at_rest
 from danlu.generate.rows import BUDGET, batches, check_lengths, padded_right
+from danlu.models.build import TextModel
 from danlu.models.sequence_to_sequence import SequenceToSequence
 from danlu.settings import build
 from danlu.text.tokenizer import Tokenizer
@@ -38,7 +39,7 @@ class Engine:
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
-        self.model = checkpoint.model
+        self.model = cast(TextModel, checkpoint.model)
 
     @property
     def tokenizer(self) -> Tokenizer:

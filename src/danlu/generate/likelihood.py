@@ -13,7 +13,7 @@ from torch import Tensor
 from danlu.data.batch import IGNORED
 from danlu.generate.rest import at_rest
 from danlu.generate.rows import BUDGET, batches, check_lengths, padded_right
-from danlu.models.build import Model
+from danlu.models.build import TextModel
 from danlu.models.sequence_to_sequence import SequenceToSequence
 from danlu.nn.heads import LanguageHead
 
@@ -42,7 +42,7 @@ class Answers:
         return float(self.log_probability.sum(dtype=torch.float64))
 
 
-def ask(model: Model, questions: Sequence[Question], bf16: bool = False, budget: int = BUDGET) -> list[Answers]:
+def ask(model: TextModel, questions: Sequence[Question], bf16: bool = False, budget: int = BUDGET) -> list[Answers]:
     """The answers to each question, in the order of the questions. `bf16`: matrix products in that format.
 
     E1803 for a row that is longer than the model reads.
@@ -98,7 +98,7 @@ def masked_questions(framed: Sequence[int], mask: int, kept: frozenset[int] = fr
     return questions
 
 
-def _answer(model: Model, questions: Sequence[Question], device: torch.device, bf16: bool) -> tuple[Tensor, Tensor]:
+def _answer(model: TextModel, questions: Sequence[Question], device: torch.device, bf16: bool) -> tuple[Tensor, Tensor]:
     tokens, valid = padded_right([each.tokens for each in questions], device)
     targets, _ = padded_right([each.targets for each in questions], device, IGNORED)
     place = (targets != IGNORED).flatten().nonzero().squeeze(1)

@@ -7,20 +7,20 @@ from torch import Tensor
 
 from danlu.adapt import room
 from danlu.errors import DanluError
-from danlu.models.build import Model
+from danlu.models.build import TextModel
 from danlu.models.sequence_to_sequence import SequenceToSequence
 from danlu.nn.positions import RelativePositions
 
 BUDGET = 8192  # tokens of a batch, padding included
 
 
-def limit(model: Model) -> int | None:
+def limit(model: TextModel) -> int | None:
     """The most tokens a row may have; None where positions have no end (T5's distances)."""
     tower = model.config.encoder if isinstance(model, SequenceToSequence) else model.config.transformer
     return None if isinstance(tower.positions, RelativePositions) else room(model)
 
 
-def check_lengths(model: Model, lengths: Sequence[int]) -> None:
+def check_lengths(model: TextModel, lengths: Sequence[int]) -> None:
     """E1803 where a row is longer than the model reads."""
     length, longest = limit(model), max(lengths, default=0)
     if length is not None and longest > length:

@@ -1,7 +1,7 @@
 """From settings to models: the only place where a config's class chooses a model's."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import torch
 from pydantic import Field, TypeAdapter
@@ -19,7 +19,8 @@ from danlu.settings import Settings
 ModelConfig = Annotated[
     LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig | DualConfig, Field(discriminator="kind")
 ]
-Model = LanguageModel | SequenceToSequence | Classifier | DualEncoder
+TextModel = LanguageModel | SequenceToSequence  # has a head over the vocabulary
+Model = TextModel | Classifier | DualEncoder
 
 MODELS: dict[str, type[nn.Module]] = {
     "language": LanguageModel,
@@ -39,7 +40,7 @@ def read_config(data: dict[str, Any]) -> ModelConfig:
 def build(config: ModelConfig, device: str | torch.device = "cpu", seed: int = 0) -> Model:
     """A fresh model: initialised by its config's scheme, or without any memory on the "meta" device."""
     with torch.device("meta"), undrawn():
-        model: Model = MODELS[config.kind](config)
+        model = cast(Model, MODELS[config.kind](config))
     if torch.device(device).type != "meta":
         materialize(model, device)
         initialize(model, config, seed)

@@ -179,7 +179,7 @@ def arranged(model: nn.Module, objective: Objective, device: torch.device, world
     return kind(model, objective, device, world)
 
 
-def _added(_: object, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:
+def _added(_: object, bucket: distributed.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """Sums instead of DDP's means: a communication hook."""
     work = distributed.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None
