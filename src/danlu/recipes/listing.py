@@ -63,7 +63,7 @@ def recipes(call: Call) -> Answer:
     table = Table(*(pick(*head) for head in heads), box=None, pad_edge=False)
     for name, preset in presets().items():
         rate = preset.rate if isinstance(preset.rate, float) else max((preset.rate or {0: 0.0}).values())
-        amounts = (short(each) if each else "" for each in (preset.batch, preset.length, preset.steps))
+        amounts = [f"{each:,}" if each else "" for each in (preset.batch, preset.length, preset.steps)]
         schedule = preset.settings["train"]["schedule"]
         table.add_row(f"[bold]{name}[/bold]", preset.optimizer, f"{rate:g}" if rate else "", schedule, *amounts,
                       preset.sources[0].where)  # fmt: skip
