@@ -1,8 +1,11 @@
 """Several sources and languages from the command on: plans, runs that resume, reports, refusals."""
 
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -162,3 +165,33 @@ def test_a_line_alone_a_foreign_encoding_and_a_tiny_vocabulary(tmp_path: Path, f
             danlu.pretrain("bert-tiny", name, quiet=True, train={"steps": 2}, data={"length": 64})
     with pytest.raises((DanluError, Problems), match="E1306"):
         danlu.pretrain("bert-tiny", "en.txt", quiet=True, train={"steps": 2}, tokenizer={"vocabulary": 4})
+
+
+def test_a_text_is_scored_in_its_language(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pretrain", "xlm-tiny", "output=runs/x", "train.steps=30", *files, *SHAPE]) == 0
+    capsys.readouterr()
+    losses = []
+    for words in ([], ["data.language=en"], ["data.language=de"]):
+        assert main(["evaluate", "runs/x", "en.txt", *words, "data.length=32", "lang=en", "--json"]) == 0
+        losses.append(json.loads(capsys.readouterr().out.splitlines()[-1])["metrics"]["loss"]["value"])
+    assert len(set(losses)) == 3
+    assert main(["evaluate", "runs/x", "en.txt", "data.language=sv", "lang=en"]) == 2
+    assert "E1227" in capsys.readouterr().err
+
+
+def test_standard_input_is_read_once(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A tiny text from a pipe, too small for a part to be set aside."""
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(Path("en.txt").read_bytes()[:3000])))
+    assert main(["pretrain", "bert-tiny", "-", "output=runs/x", "train.steps=2", *SHAPE]) == 0
+    assert "too little text to set some aside" in capsys.readouterr().err
+    ledger = json.loads(Path("runs/x/ledger.json").read_text())
+    assert ledger["trained"] == ledger["read"] == 1
+    (kept,) = yaml.safe_load(Path("runs/x/config.yaml").read_text())["data"]["paths"]
+    assert Path(kept).read_bytes() == Path("en.txt").read_bytes()[:3000], "the run can be repeated"
+
+
+def test_a_tokenizer_of_several_sources(files: list[str]) -> None:
+    assert main(["tokenizer", "train", *files, "tokenizer.vocabulary=300", "output=tok", "lang=en"]) == 0
+    assert (Path("tok") / "tokenizer.json").is_file()
