@@ -157,6 +157,7 @@ class Thin(OnLinear):
     Hayou et al. 2024). ranks and scales: of layers, by path, where they differ.
     """
 
+    rate: ClassVar[float] = 20.0
     rank: int = Field(8, ge=1)
     alpha: float | None = Field(None, gt=0)
     root: bool = False
