@@ -157,8 +157,8 @@ class Classifier(nn.Module):
         saved. A decoder behind an encoder reads the same tokens, moved by one (Lewis et al. 2020, 3.1).
         """
         if tokens.ndim > 2:
-            marks = [None if each is None else each.flatten(0, -2) for each in (valid, segments)]
-            flat = self.hidden(tokens.flatten(0, -2), *marks, read)
+            valid, segments = (None if each is None else each.flatten(0, -2) for each in (valid, segments))
+            flat = self.hidden(tokens.flatten(0, -2), valid, segments, read)
             return flat.reshape(*tokens.shape[:-1], *flat.shape[1:])
         if self.tower is not None:
             hidden: Tensor = self.tower(tokens, valid, segments, read=read)

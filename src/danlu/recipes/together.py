@@ -34,6 +34,7 @@ from danlu.recipes.tasks import Given, Material, look, material, say
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data, build
+from danlu.tasks import TASKS, Writing
 from danlu.tasks.answering import Work
 from danlu.train.answers import AnswerObjective
 from danlu.train.trainer import Trainer
@@ -106,6 +107,8 @@ def plan(meant: Asked, call: Call) -> Plan:
     if attempt.problems or start is None or run is None:
         raise attempt.problems[0] if len(attempt.problems) == 1 else Problems(attempt.problems)
     parts = {name: each for name, each in made.items() if each is not None}
+    if writing := [name for name, each in parts.items() if isinstance(each.task, Writing)]:
+        raise DanluError("E1919", found=writing, possible=list(TASKS))
     complete = _complete(settings, start, parts, meant.given, meant.source)
     return Plan(complete, interrupted_twin(run, complete, named=bool(settings.output)), start, given, parts)
 
@@ -152,7 +155,7 @@ def carry_out(ready: Plan, voice: Voice) -> Run:
     }
     shares = {name: loader.steps_per_epoch**settings.sampling for name, loader in loaders.items()}
     weights = {name: settings.tasks[name].weight for name in parts}
-    objective = AnswerObjective({name: made.task.loss for name, made in parts.items()}, settings.loss, weights)
+    objective = AnswerObjective({name: work.task.loss for name, work in works.items()}, settings.loss, weights)
     trainer = Trainer(
         model, objective, Turns(loaders, shares, settings.train.accumulate), settings.train, run.path,
         voice=voice, seed=settings.seed, device=device,
