@@ -16,11 +16,16 @@ from torch import Tensor, nn
 
 from danlu.data.batch import Batch, share
 from danlu.errors import DanluError
+from danlu.models.build import build
+from danlu.models.families import fresh
+from danlu.nn.dropout import Dropout
 from danlu.train.distributed import World
 from danlu.train.divided import whole
 from danlu.train.evaluation import HeldOut
+from danlu.train.gradients import Gradients
 from danlu.train.log import read_lines
 from danlu.train.objectives import TokenObjective
+from danlu.train.parallel import Shards, arranged
 from danlu.train.resume import Checkpoints, verify
 
 ROWS = 12
@@ -140,7 +145,7 @@ def test_the_same_world_gives_the_same_bits_also_across_a_resume(tmp_path: Path,
     assert len([name for name in straight if name.startswith("model")]) == 1 + sharded
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adafactor"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "adafactor", "lamb"])
 def test_shards_of_two_are_read_by_one_and_four(tmp_path: Path, optimizer: str) -> None:
     changes = {"optimizer": optimizer, "precision": "float32", "steps": 6}
     assert together(2, run_all, tmp_path, changes | {"sharded": True}) == ["done", "done"]
@@ -320,3 +325,50 @@ def slow_clock(world: World, folder: Path) -> Any:
 def test_the_leaders_clock_says_how_long_a_run_is(tmp_path: Path) -> None:
     one, other = together(2, slow_clock, tmp_path)
     assert one == other > 1
+
+
+FAMILIES = ("bert-tiny", "gpt-tiny", "llama-tiny", "palm-tiny", "t5-tiny", "bart-tiny")
+
+
+def family_gradients(world: World, start: str, sharded: bool) -> Any:
+    """Whole gradients of a real model on a batch of random tokens, the rows of this process."""
+    config = fresh(start, 64, width=16, depth=2, heads=2, length=16)[1]
+    model = build(config, "cpu", 1)
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.p = 0.0
+    tokens = (torch.arange(6 * 16).view(6, 16) * 7) % 60 + 1
+    both = config.kind == "sequence_to_sequence"
+    inputs = {"source": tokens, "target": tokens} if both else {"tokens": tokens}
+    batch = Batch(inputs, {"tokens": tokens.roll(-1, 1)})
+    layout = arranged(model, TokenObjective(), torch.device("cpu"), world, sharded)
+    gradients = Gradients(layout, torch.float32, 0)
+    gradients.take([batch.part(world.rank, world.size)], {"tokens": 96}, 0, 2)
+    if not isinstance(layout, Shards):  # DDP begins with the second step, after a rehearsal
+        layout.rehearsed(unused=False)
+        gradients.forget()
+        gradients.take([batch.part(world.rank, world.size)], {"tokens": 96}, 0, 2)
+    return {name: whole(each.grad) for name, each in layout.trained.named_parameters() if each.grad is not None}
+
+
+def test_every_family_can_be_copied_and_sharded() -> None:
+    for start in FAMILIES:
+        one = family_gradients(World(), start, False)
+        for found in together(2, both_ways, start):
+            assert isinstance(found, list), found
+            for way in found:
+                assert way.keys() == one.keys(), start
+                for name, gradient in one.items():
+                    torch.testing.assert_close(way[name], gradient, rtol=1e-5, atol=1e-6, msg=f"{start} {name}")
+
+
+def both_ways(world: World, start: str) -> Any:
+    return [family_gradients(world, start, sharded) for sharded in (False, True)]
+
+
+def test_a_weight_without_rows_cannot_be_sharded() -> None:
+    model = TinyModel()
+    model.temperature = nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(DanluError) as caught:
+        Shards(model, TokenObjective(), torch.device("cpu"), World(0, 2))
+    assert (caught.value.code, caught.value.found) == ("E2108", ["temperature"])
