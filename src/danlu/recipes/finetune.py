@@ -27,6 +27,7 @@ from danlu.recipes.finetuning import (
 )
 from danlu.recipes.judging import Judging, judge, keep, say_results
 from danlu.recipes.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
+from danlu.recipes.processes import refuse_several
 from danlu.recipes.runs import Run, folder_problems, new_run
 from danlu.recipes.stages import Finetune
 from danlu.recipes.start import Start, find_device, find_start
@@ -60,6 +61,7 @@ class Plan:
 
 def finetune(call: Call) -> Answer:
     """The verb."""
+    refuse_several("finetune", call)
     meant = asked(call)
     if meant.given.get("tasks") or (meant.run and meant.run.config.get("tasks")):
         return together(meant, call)

@@ -80,6 +80,15 @@ def joined(call: Call, meeting: timedelta = MEETING) -> Iterator[World]:
             distributed.destroy_process_group()
 
 
+def refuse_several(verb: str, call: Call) -> None:
+    """E2113 where several processes are asked of a verb that works in one."""
+    train = call.settings.get("train")
+    asked = train.get("processes") if isinstance(train, dict) else None
+    count = max(int(os.environ.get("WORLD_SIZE", 1)), asked if isinstance(asked, int) else 1)
+    if count > 1:
+        raise DanluError("E2113", verb=verb, found=count, possible=1)
+
+
 def _met(given: dict[str, str], patience: timedelta) -> Store:
     """The store at which all processes meet; the first one hosts it where nobody else does."""
     hosts = given["RANK"] == "0" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
