@@ -211,7 +211,7 @@ class Ia3(OnLinear):
     """Keys, values and what the feed-forward holds inside are multiplied by learned vectors (Liu et al. 2022)."""
 
     kind: Literal["ia3"] = "ia3"
-    rate: ClassVar[float] = 30.0
+    rate: ClassVar[float] = 150.0
     targets: tuple[str, ...] = ("key", "value", "down")
     inputs: tuple[str, ...] = ("down",)  # of which layers the inputs are multiplied, not the outputs
 
