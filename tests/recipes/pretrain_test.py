@@ -196,7 +196,11 @@ def test_amounts_follow_from_model_and_text() -> None:
     some = inferred(family, "mini", config, Amount(1, 1_100_000), {})
     assert some["data"]["length"] == 256
     tokens = some["train"]["steps"] * some["train"]["batch"] * 256
-    assert tokens * operations(config) == pytest.approx(4e13, rel=0.1)  # minutes on two cores
+    assert tokens == pytest.approx(4 * 1_100_000 / 3.5, rel=0.02)
+    much = inferred(family, "mini", config, Amount(1, 100_000_000), {})["train"]
+    assert much["steps"] * much["batch"] * 256 * operations(config) == pytest.approx(
+        4e13, rel=0.1
+    )  # minutes on two cores
     less = inferred(family, "mini", config, Amount(1, 20_000), {})
     assert less["data"]["length"] < 256
     assert less["train"]["steps"] * less["train"]["batch"] * less["data"]["length"] <= 12 * 20_000 / 3.5
@@ -207,25 +211,6 @@ def test_amounts_follow_from_model_and_text() -> None:
     assert not {"steps", "batch"} & given["train"].keys()
     further = inferred(family, "", config, Amount(1, 1_100_000), {}, fresh=False)
     assert further["train"]["optimizer"] == "adamw"
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "given", "dropped"),
-    [
-        ("gpt2-mini", 1_000_000, {}, True), ("llama-tiny", 300_000, {}, True), ("gpt2-mini", 100_000_000, {}, False),
-        ("bert-mini", 1_000_000, {}, False), ("gpt2-mini", 1_000_000, {"steps": 100, "batch": 8}, False),
-        ("gpt2-mini", 1_000_000, {"minutes": 3}, False), ("gpt2-mini", 1_000_000, {"epochs": 5}, True),
-    ],
-)  # fmt: skip
-def test_dropout_is_for_texts_that_are_read_again(name: str, size: int, given: dict, dropped: bool) -> None:
-    family, config = fresh(name, 3456)
-    found = inferred(family, name.partition("-")[2], config, Amount(1, size), {"train": given})
-    assert ("model" in found) == dropped
-
-
-def test_dropout_that_was_given_stays(text: Path, make: Make) -> None:
-    assert plan(make("gpt-tiny", text)).settings.model == {"dropout": 0.1}
-    assert plan(make("gpt-tiny", text, model={"dropout": 0.3})).settings.model == {"dropout": 0.3}
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bert", "llama", "opt", "palm"])

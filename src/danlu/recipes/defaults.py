@@ -5,7 +5,6 @@ run everywhere. Named sizes keep a promise of time on two ordinary cores: tiny s
 20 tokens a parameter (Hoffmann et al. 2022), but the same text at most four times (Muennighoff et al. 2023).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +26,8 @@ from danlu.voice import Voice
 BYTES_A_TOKEN = 3.5  # of a vocabulary learnt on the text itself, English or Chinese
 GZIP_RATIO = 3.0
 WORK = {"tiny": 3e12, "mini": 4e13}  # floating-point operations
-# Passes of small models over little text; each one of a masked model hides other words.
-PASSES = {"causal": 6, "masked": 40, "sequence_to_sequence": 40}
-# A small causal model knows a text by heart from the third pass on: docs/log.md. Dropout is for those that go further.
-BY_HEART, DROPOUT = 2, 0.1
+# Passes of small denoisers over little text: each hides other words. A causal model soon knows it by heart: docs/log.md
+PASSES = {"masked": 40, "sequence_to_sequence": 40}
 FEW_PASSES = 4
 TOKENS_A_PARAMETER = 20
 SHORTEST = 64  # rows that are worth beginning with shorter ones
@@ -65,7 +62,7 @@ def inferred(
     family: Family, size: str, config: ModelConfig, text: Amount, given: Data, fresh: bool = True,
     preset: Preset | None = None,
 ) -> Data:  # fmt: skip
-    """Settings for everything that was not given: `data.length`, `train.*`, and `model.dropout` where it pays."""
+    """Settings for everything that was not given: `data.length` and `train.*`."""
     train = given.get("train") or {}
     fitting = fitting_length(config, text)
     length = (given.get("data") or {}).get("length") or min(fitting, (preset and preset.length) or fitting)
@@ -86,12 +83,6 @@ def inferred(
     if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
         places = batch * length * train.get("accumulate", 1)
         found["train"]["steps"] = max(20, int(round(tokens / places, -1 if tokens > 200 * places else 0)))
-    steps, sizes = train.get("steps") or found["train"].get("steps"), (batch, length, train.get("accumulate", 1))
-    passes = train.get("epochs") or 0
-    if isinstance(steps, int) and all(isinstance(each, int) for each in sizes):
-        passes = steps * math.prod(sizes) / text.tokens
-    if fresh and family.kind == "causal" and size in WORK and passes > BY_HEART:
-        found["model"] = {"dropout": DROPOUT}
     if preset and isinstance(batch, int) and isinstance(length, int):
         found["train"] |= _course(preset, batch, length)
     return merge(found, {})
