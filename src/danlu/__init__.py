@@ -30,8 +30,9 @@ Where = str | PathLike[str]
 def pretrain(start: Where, data: Where | Sequence[Where] = (), /, *, quiet: bool = False, **settings: Any) -> "Run":
     """Train a model from nothing (`gpt-mini`), or a folder, run or hub name further; the finished run.
 
-    data: paths; several sources are named in `data={"sources": {"en": "en.txt", ...}}` instead. settings: groups as mappings, `train={"steps": 500}, data={"length": 128}`, or dotted names,
-    `**{"train.steps": 500}`; `output=` is the run's folder. Errors are DanluError, all together before anything loads.
+    data: paths; several sources are named in `data={"sources": {"en": "en.txt", ...}}` instead. settings: groups as
+    mappings, `train={"steps": 500}, data={"length": 128}`, or dotted names, `**{"train.steps": 500}`; `output=` is the
+    run's folder. Errors are DanluError, all together before anything loads.
     """
     words = [data] if isinstance(data, (str, PathLike)) else list(data)
     return _run(call("pretrain", start, *words, quiet=quiet, **settings))

@@ -59,8 +59,10 @@ class Tower(nn.Module):
         documents: Tensor | None = None, positions: Tensor | None = None, languages: Tensor | None = None,
         cache: Cache | None = None, read: Read = None, whole: bool = False, **memory: Any,
     ) -> Tensor:  # fmt: skip
-        """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given. read: the
-        one token of each row whose hidden state is wanted; then (B, 1, D). whole: the states of a prompt, too."""
+        """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given.
+
+        read: the one token of each row whose hidden state is wanted; then (B, 1, D). whole: the states of a prompt too.
+        """
         valid = None if valid is None else valid.bool()
         if positions is None:
             positions = count_positions(tokens, valid, documents)
@@ -76,7 +78,7 @@ class Tower(nn.Module):
             hidden: Tensor = self.transformer(x, marks, cache=cache, **memory)
             return hidden if whole else hidden[:, prompt:]
         read = read if isinstance(read, int) and read < 0 else read + prompt
-        hidden = self.transformer(x, marks, cache=cache, read=read, **memory)
+        hidden: Tensor = self.transformer(x, marks, cache=cache, read=read, **memory)
         return hidden
 
     @property

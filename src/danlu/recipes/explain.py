@@ -16,6 +16,7 @@ SETTINGS = {
     "merge": ("danlu.recipes.merge", "Merge"),
     "evaluate": ("danlu.recipes.evaluate", "Evaluate"),
     "evaluate rows": ("danlu.recipes.evaluate", "EvaluateAnswers"),
+    "evaluate harness": ("danlu.recipes.harness", "EvaluateHarness"),
     "chat": ("danlu.recipes.chat", "ChatVerb"),
     "data": ("danlu.recipes.data", "Data"),
     "data rows": ("danlu.recipes.labelled", "LabelledData"),

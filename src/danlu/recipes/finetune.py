@@ -147,9 +147,7 @@ def _complete(settings: Finetune, start: Start, made: Material, given: Data, sou
         fixed |= {"start": start.name, "size": None}
     given = {name: value for name, value in given.items() if name not in ("start", "size", "output", "lang")}
     guesses = (writing.defaults if isinstance(made.task, Writing) else defaults)(start, made, given)
-    return build_settings(
-        Finetune, settings.model_dump(mode="json"), guesses, given, fixed, where=source
-    )
+    return build_settings(Finetune, settings.model_dump(mode="json"), guesses, given, fixed, where=source)
 
 
 def carry_out_several(ready: Plan, voice: Voice) -> None:

@@ -25,7 +25,8 @@ from danlu.settings import Data
 from danlu.tasks.answering import Work
 from danlu.tasks.metrics import METRICS
 from danlu.tasks.splits import TEXTS
-from danlu.tasks.task import Example, Row
+from danlu.tasks.task import Example, Row, Task
+from danlu.tasks.writing import Writing
 from danlu.text.tokenizer import Tokenizer
 from danlu.train.settings import Precision
 from danlu.voice import Voice
@@ -81,13 +82,16 @@ def with_head(family: Family, made: Material) -> Become:
 
 def with_heads(family: Family, parts: Mapping[str, Material], kept: bool = False) -> Become:
     """From a tower's config to one with a head for each task; a head that answers the same stays as it is. kept: so do
-    all others that the model has."""
+    all others that the model has. E1922 for a task that has none."""
 
     def become(config: ModelConfig) -> ModelConfig:
         own = config.heads if isinstance(config, ClassifierConfig) else {}
         heads = dict(own) if kept else {}
         for name, made in parts.items():
-            head = answer_config(family, made.task.form, made.task.problem, made.labels)
+            task = made.task
+            if isinstance(task, Writing):
+                raise DanluError("E1922", found=name, task=task.name)
+            head = answer_config(family, task.form, task.problem, made.labels)
             same = name in own and (own[name].labels, own[name].problem) == (head.labels, head.problem)
             heads[name] = own[name] if same else head
         if isinstance(config, ClassifierConfig):
@@ -176,6 +180,7 @@ def work_of(checkpoint: Checkpoint, made: Material, name: str, length: int | Non
         raise DanluError("E1903", where=checkpoint.where)
     head = config.heads[name]
     shift, scale = made.unit
+    assert isinstance(made.task, Task)
     return Work(
         made.task, name, head.labels, framing_of(checkpoint, length), shift if head.bias else 0.0, scale
     )  # fmt: skip

@@ -236,8 +236,11 @@ def table(family: Family, config: ModelConfig, start: bool = False, outputs: boo
         base,
         names=names | parts | others,
         prefix=prefix,
-        aliases={_name(alias, base.prefix, prefix): _name(real, base.prefix, prefix) for alias, real in base.aliases.items()
-                 if _is_tower(real, base)},
+        aliases={
+            _name(alias, base.prefix, prefix): _name(real, base.prefix, prefix)
+            for alias, real in base.aliases.items()
+            if _is_tower(real, base)
+        },
         copies=(),
         optional=("heads.",) if start or published.dense else (),
         spare=_spare(family, base, config) if start else base.spare,
