@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.answer import SHARED, Answer
 from danlu.models.families import fresh
-from danlu.recipes.defaults import operations
+from danlu.recipes.pretraining.defaults import operations
 
 BAR = {"memory": 0.15, "seconds": 0.25}
 SPEED = 1.2e11  # operations a second, for choosing how many steps take about as long as asked

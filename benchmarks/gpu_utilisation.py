@@ -24,9 +24,9 @@ from danlu.data.batch import Batch
 from danlu.errors import DanluError
 from danlu.models.build import ModelConfig, build, parameters
 from danlu.models.families import fresh
-from danlu.recipes.defaults import operations
 from danlu.recipes.estimating.arithmetic import stacks, work
 from danlu.recipes.estimating.machines import Machine, machines, on_name
+from danlu.recipes.pretraining.defaults import operations
 from danlu.train.hardware import compiled, recomputed
 from danlu.train.objectives import TokenObjective
 from danlu.train.settings import TrainSettings

@@ -14,7 +14,7 @@ from typing import Any
 
 import danlu
 from benchmarks.answer import SHARED, Answer
-from danlu.recipes.presets import MODERN, presets
+from danlu.recipes.pretraining.presets import MODERN, presets
 
 OBJECTIVE = {"bert": "mlm", "albert": "mlm"}  # pairs of texts are another question
 

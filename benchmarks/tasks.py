@@ -15,7 +15,7 @@ from typing import Any
 
 import danlu
 from benchmarks.answer import SHARED, Answer
-from danlu.recipes.runs import read_results
+from danlu.recipes.runs.folder import read_results
 
 DATA = SHARED / "data"
 STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % points, by the number of seeds

@@ -32,7 +32,7 @@ from danlu.cli import VERBS, main
 from danlu.errors import catalogue
 from danlu.models.build import build
 from danlu.models.families import fresh
-from danlu.recipes.explain import SETTINGS, settings_of
+from danlu.recipes.looking.explain import SETTINGS, settings_of
 from danlu.settings import Settings
 from danlu.text.training import TokenizerSettings, train_tokenizer
 from danlu.voice import Voice

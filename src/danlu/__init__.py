@@ -13,8 +13,8 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from danlu.recipes.call import Answer
-    from danlu.recipes.runs import Run
+    from danlu.recipes.runs.call import Answer
+    from danlu.recipes.runs.folder import Run
 
 __version__ = "0.1.0"
 __all__ = ["call", "finetune", "load", "pretrain", "resume"]
@@ -60,7 +60,7 @@ def load(
     dtype: float32, bfloat16 or float16; as stored where not given. base: the model below an adapter, where it is not
     where it was. adapters: runs or folders by name, put on this model; the first is at work until `use("another")`.
     """
-    from danlu.recipes.using import put_to_use
+    from danlu.recipes.using.load import put_to_use
 
     folders = {name: fspath(folder) for name, folder in (adapters or {}).items()}
     return put_to_use(fspath(where), device, dtype, fspath(base) if base else None, folders)
@@ -74,7 +74,7 @@ def call(verb: str, /, *words: Where, quiet: bool = False, **settings: Any) -> "
     from importlib import import_module
 
     from danlu.cli import find_verb
-    from danlu.recipes.call import Call, nested
+    from danlu.recipes.runs.call import Call, nested
     from danlu.voice import Voice
 
     entry = find_verb(verb)
@@ -87,7 +87,7 @@ def call(verb: str, /, *words: Where, quiet: bool = False, **settings: Any) -> "
 
 
 def _run(answer: "Answer") -> "Run":
-    from danlu.recipes.runs import Run
+    from danlu.recipes.runs.folder import Run
 
     assert answer.run is not None
     return Run(answer.run)

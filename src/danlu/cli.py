@@ -24,7 +24,7 @@ from danlu.errors import DanluError, Language, nearest
 from danlu.voice import Voice, system_language
 
 if TYPE_CHECKING:
-    from danlu.recipes.call import Answer
+    from danlu.recipes.runs.call import Answer
 
 MISTAKE, FAILURE, STOPPED = 2, 1, 130
 HELP = {"--help", "-h"}
@@ -46,33 +46,33 @@ class Verb:
 VERBS = (
     Verb("demo", "danlu.recipes.demo", "demo",
          "the whole path in minutes, on text this machine has", "用本机自带的文本，几分钟走完全程"),
-    Verb("data", "danlu.recipes.data", "data",
+    Verb("data", "danlu.recipes.preparing.data", "data",
          "inspect what a model will see; check, split files", "查看模型将看到的内容；检查、划分数据"),
-    Verb("tokenizer", "danlu.recipes.tokenizer", "tokenizer",
+    Verb("tokenizer", "danlu.recipes.preparing.tokenizer", "tokenizer",
          "train, compare, extend tokenizers", "训练、比较、扩充分词器"),
-    Verb("pretrain", "danlu.recipes.pretrain", "pretrain",
+    Verb("pretrain", "danlu.recipes.pretraining.pretrain", "pretrain",
          "train a model from nothing, or further; resume a run", "从零预训练、继续预训练，或恢复中断的运行"),
-    Verb("finetune", "danlu.recipes.finetune", "finetune",
+    Verb("finetune", "danlu.recipes.finetuning.finetune", "finetune",
          "teach a model a task from a small file", "用一份小数据教模型完成任务"),
-    Verb("merge", "danlu.recipes.merge", "merge",
+    Verb("merge", "danlu.recipes.using.merge", "merge",
          "make an adapter and the model below it one plain model", "把适配器与底座合并成一个普通模型"),
-    Verb("evaluate", "danlu.recipes.evaluate", "evaluate",
+    Verb("evaluate", "danlu.recipes.evaluating.evaluate", "evaluate",
          "measure a model on a text, with intervals", "在文本上评测模型，给出置信区间"),
-    Verb("chat", "danlu.recipes.chat", "chat",
+    Verb("chat", "danlu.recipes.using.chat", "chat",
          "complete text and fill masks in the terminal", "在终端里续写文本、填充掩码"),
-    Verb("estimate", "danlu.recipes.estimate", "estimate",
+    Verb("estimate", "danlu.recipes.estimating.estimate", "estimate",
          "time, memory and disk of a run, before it", "运行之前估计时间、内存与磁盘"),
-    Verb("verify", "danlu.recipes.verify", "verify",
+    Verb("verify", "danlu.recipes.looking.verify", "verify",
          "prove that a run resumes exactly, that a model is unchanged", "证明运行可精确恢复、模型未被改动"),
-    Verb("doctor", "danlu.recipes.doctor", "doctor",
+    Verb("doctor", "danlu.recipes.looking.doctor", "doctor",
          "what this machine and installation offer", "检查本机与安装环境"),
-    Verb("explain", "danlu.recipes.explain", "explain",
+    Verb("explain", "danlu.recipes.looking.explain", "explain",
          "what an error number means", "解释错误编号"),
-    Verb("schema", "danlu.recipes.explain", "schema",
+    Verb("schema", "danlu.recipes.looking.explain", "schema",
          "every setting of a verb as JSON Schema, for editors", "以 JSON Schema 列出某个动词的全部设置"),
-    Verb("ls", "danlu.recipes.listing", "listing",
+    Verb("ls", "danlu.recipes.looking.listing", "listing",
          "list models or runs", "列出模型或运行"),
-    Verb("convert", "danlu.recipes.convert", "convert",
+    Verb("convert", "danlu.recipes.using.convert", "convert",
          "turn a folder with pickled weights into safetensors", "把 pickle 权重文件夹转换为 safetensors"),
 )  # fmt: skip
 
@@ -118,7 +118,7 @@ def heard(words: Sequence[str]) -> tuple[Language, list[str]]:
 
 def perform(verb: Verb, words: Sequence[str], voice: Voice) -> int:
     """Import what the verb needs and call it."""
-    from danlu.recipes.call import Call
+    from danlu.recipes.runs.call import Call
     from danlu.settings import parse_words, renamed
 
     start = time.monotonic()

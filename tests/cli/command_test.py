@@ -11,7 +11,7 @@ import pytest
 from danlu import cli
 from danlu.cli import VERBS, heard, help_pages, main, page
 from danlu.errors import DanluError
-from danlu.recipes.call import Answer, Call, Stopped
+from danlu.recipes.runs.call import Answer, Call, Stopped
 
 PROBE = """
 import sys, time
@@ -117,7 +117,7 @@ def test_json_is_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_aliases_are_echoed_as_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     seen: list[Call] = []
-    monkeypatch.setattr("danlu.recipes.explain.explain", lambda call: seen.append(call) or Answer())
+    monkeypatch.setattr("danlu.recipes.looking.explain.explain", lambda call: seen.append(call) or Answer())
     assert main(["explain", "x", "--learning_rate", "1e-4", "--dry-run", "lang=en"]) == 0
     assert "learning_rate is called train.lr here" in capsys.readouterr().err
     assert seen[0].settings == {"train": {"lr": 1e-4}, "lang": "en"}
@@ -133,10 +133,10 @@ def raising(error: BaseException) -> object:
 
 
 def test_stopping_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("danlu.recipes.explain.explain", raising(Stopped("danlu pretrain runs/x")))
+    monkeypatch.setattr("danlu.recipes.looking.explain.explain", raising(Stopped("danlu pretrain runs/x")))
     assert main(["explain", "lang=en"]) == 130
     assert capsys.readouterr().err.strip() == "stopped; go on with:  danlu pretrain runs/x"
-    monkeypatch.setattr("danlu.recipes.explain.explain", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("danlu.recipes.looking.explain.explain", raising(KeyboardInterrupt()))
     assert main(["explain", "lang=zh"]) == 130
     assert capsys.readouterr().err.strip() == "已停止"
 
@@ -144,7 +144,7 @@ def test_stopping_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_what_was_not_foreseen_is_short_and_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("danlu.recipes.explain.explain", raising(ZeroDivisionError("by nothing")))
+    monkeypatch.setattr("danlu.recipes.looking.explain.explain", raising(ZeroDivisionError("by nothing")))
     assert main(["explain", "lang=en"]) == 1
     error = capsys.readouterr().err
     assert "E1003" in error

@@ -14,7 +14,7 @@ from danlu.generate.matching import Matcher
 from danlu.models.build import build
 from danlu.models.dual import default_processor
 from danlu.models.families import FAMILIES, fresh
-from danlu.recipes.start import load_engine
+from danlu.recipes.starting.start import load_engine
 from danlu.text.training import TokenizerSettings, train_tokenizer
 from danlu.voice import Voice
 

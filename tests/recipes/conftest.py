@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import danlu
-from danlu.recipes.call import Call, nested
-from danlu.recipes.runs import Run
+from danlu.recipes.runs.call import Call, nested
+from danlu.recipes.runs.folder import Run
 from danlu.voice import Voice
 
 BRIEF = {"train": {"steps": 6, "batch": 4, "save_every": 2, "evaluate_every": 3}, "data": {"length": 32}}

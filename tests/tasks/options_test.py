@@ -10,7 +10,7 @@ import torch
 import danlu
 from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
-from danlu.recipes.runs import Run
+from danlu.recipes.runs.folder import Run
 
 FEW: dict[str, Any] = {"steps": 3, "batch": 8, "lr": 1e-2, "evaluate_every": 3, "precision": "float32"}
 

@@ -1,0 +1,1 @@
+"""What each verb does, a room for each kind of work."""

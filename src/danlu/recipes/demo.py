@@ -14,10 +14,10 @@ from pathlib import Path
 
 from danlu.data.sources import DataSettings, sources
 from danlu.errors import DanluError
-from danlu.recipes.call import Answer, Call, Common, Stopped
-from danlu.recipes.pretrain import pretrain
-from danlu.recipes.runs import Run, folder_problems, next_free
-from danlu.recipes.start import load_engine
+from danlu.recipes.pretraining.pretrain import pretrain
+from danlu.recipes.runs.call import Answer, Call, Common, Stopped
+from danlu.recipes.runs.folder import Run, folder_problems, next_free
+from danlu.recipes.starting.start import load_engine
 from danlu.settings import Data
 from danlu.train.log import read_lines
 from danlu.voice import Voice

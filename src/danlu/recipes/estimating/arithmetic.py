@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from danlu.models.build import ModelConfig, parameters
 from danlu.nn.transformer import TransformerConfig
-from danlu.recipes.defaults import operations, width
 from danlu.recipes.estimating.machines import NODE, Machine
+from danlu.recipes.pretraining.defaults import operations, width
 from danlu.train.settings import TrainSettings
 
 REACHED = 0.4  # of a GPU's peak, by a whole training step; see docs/en/scale.md

@@ -25,16 +25,16 @@ from danlu.errors import DanluError
 from danlu.generate.engine import Engine
 from danlu.models.build import build as build_model
 from danlu.models.build import parameters, read_config
-from danlu.recipes.call import Call
-from danlu.recipes.defaults import operations
 from danlu.recipes.estimating.arithmetic import stacks
-from danlu.recipes.halves import speaking
-from danlu.recipes.loading import loading
-from danlu.recipes.machine import available_memory, peak_memory
-from danlu.recipes.plan import Plan, plan
-from danlu.recipes.pretrain import chosen_for, make_tokenizer, objective_of
-from danlu.recipes.samples import Sampler, beginnings
-from danlu.recipes.start import find_device
+from danlu.recipes.pretraining.defaults import operations
+from danlu.recipes.pretraining.loading import loading
+from danlu.recipes.pretraining.plan import Plan, plan
+from danlu.recipes.pretraining.pretrain import chosen_for, make_tokenizer, objective_of
+from danlu.recipes.runs.call import Call
+from danlu.recipes.runs.machine import available_memory, peak_memory
+from danlu.recipes.runs.samples import Sampler, beginnings
+from danlu.recipes.starting.halves import speaking
+from danlu.recipes.starting.start import find_device
 from danlu.settings import Data, merge
 from danlu.train.evaluation import HeldOut
 from danlu.train.memory import hold_memory

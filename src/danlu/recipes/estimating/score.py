@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import torch
 
 from danlu.files import replace_json
-from danlu.recipes.machine import peak_memory, processor
-from danlu.recipes.stages import Pretrain
+from danlu.recipes.pretraining.stage import Pretrain
+from danlu.recipes.runs.machine import peak_memory, processor
 from danlu.settings import Data
 
 PREDICTIONS, SCORES = "predictions.jsonl", "estimates.jsonl"

@@ -15,12 +15,12 @@ from danlu.errors import DanluError
 from danlu.evaluate.intervals import Interval
 from danlu.evaluate.pictures import Embedded, Naming, embed, linear_probe, retrieval, zero_shot
 from danlu.generate.matching import Matcher
-from danlu.recipes.call import Answer, Call, Common
-from danlu.recipes.judging import say_results
+from danlu.recipes.evaluating.judging import say_results
 from danlu.recipes.pictures.pretrain import loader, towers
 from danlu.recipes.pictures.shown import shown
-from danlu.recipes.runs import Run, add_results, is_run
-from danlu.recipes.start import find_device
+from danlu.recipes.runs.call import Answer, Call, Common
+from danlu.recipes.runs.folder import Run, add_results, is_run
+from danlu.recipes.starting.start import find_device
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data

@@ -8,10 +8,10 @@ from rich.table import Table
 from danlu.data.pictures.loader import Captioned
 from danlu.data.pictures.prepare import Prepared, Side
 from danlu.files import replace_file
-from danlu.recipes.call import Answer, Call
 from danlu.recipes.pictures.plan import plan
 from danlu.recipes.pictures.pretrain import begin, loaders
 from danlu.recipes.pictures.shown import thumbnail
+from danlu.recipes.runs.call import Answer, Call
 from danlu.report.pictures import Shown, pictures_page
 from danlu.settings import Data
 from danlu.text.tokenizer import Tokenizer

@@ -9,11 +9,11 @@ from danlu.data.pictures.prepare import Gathered, gather
 from danlu.data.pictures.settings import PictureSettings
 from danlu.errors import DanluError, raise_all
 from danlu.models.families import split_name
-from danlu.recipes.call import Call
 from danlu.recipes.pictures.stage import PretrainPictures, defaults
-from danlu.recipes.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
-from danlu.recipes.runs import Run, folder_problems, is_run, new_run
-from danlu.recipes.start import Start, find_device, find_start
+from danlu.recipes.runs.call import Call
+from danlu.recipes.runs.folder import Run, folder_problems, is_run, new_run
+from danlu.recipes.runs.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
+from danlu.recipes.starting.start import Start, find_device, find_start
 from danlu.settings import Data, build, read_yaml
 from danlu.voice import Voice
 

@@ -16,12 +16,12 @@ from danlu.generate.matching import Matcher
 from danlu.models.build import build as build_model
 from danlu.models.build import parameters
 from danlu.models.dual import DualConfig, DualEncoder, default_processor
-from danlu.recipes.call import Answer, Call, Stopped
-from danlu.recipes.performing import perform
 from danlu.recipes.pictures.plan import Plan, plan
 from danlu.recipes.pictures.shown import shown
-from danlu.recipes.runs import Run, add_results
-from danlu.recipes.start import find_device
+from danlu.recipes.runs.call import Answer, Call, Stopped
+from danlu.recipes.runs.folder import Run, add_results
+from danlu.recipes.runs.performing import perform
+from danlu.recipes.starting.start import find_device
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data

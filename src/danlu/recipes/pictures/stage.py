@@ -7,8 +7,8 @@ from pydantic import Field
 from danlu.data.pictures.settings import PictureSettings
 from danlu.models.build import ModelConfig
 from danlu.models.dual import DualConfig
-from danlu.recipes.call import Common
-from danlu.recipes.stages import TokenizerChoice
+from danlu.recipes.runs.call import Common
+from danlu.recipes.starting.start import TokenizerChoice
 from danlu.settings import Data, merge
 from danlu.train.contrast import ContrastSettings
 from danlu.train.optimizers import OptimizerName

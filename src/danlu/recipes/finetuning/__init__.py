@@ -1,0 +1,1 @@
+"""From a model and rows with answers to a model that gives them."""

@@ -1,0 +1,1 @@
+"""Several runs in one: a search over settings, several seeds."""

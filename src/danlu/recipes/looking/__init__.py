@@ -1,0 +1,1 @@
+"""What there is, and whether it holds: machine, models, runs, errors, proofs."""

@@ -1,0 +1,1 @@
+"""Before training: data and tokenizers."""

@@ -1,0 +1,1 @@
+"""What a START word means, and the model that training begins with."""

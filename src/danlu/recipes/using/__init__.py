@@ -1,0 +1,1 @@
+"""A finished model: talk to it, merge it, convert it."""
