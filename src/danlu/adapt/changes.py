@@ -9,13 +9,14 @@ from torch import nn
 
 from danlu.adapt.layers import AdaptedLinear, Bottleneck, LowRank, Scaling, shape_of
 from danlu.adapt.quantized import Base, Coding, QuantizedLinear
-from danlu.adapt.targets import OTHERS, find_layers, linear_layers, named, replace_module, train_only
+from danlu.adapt.targets import OTHERS, find_layers, linear_layers, named, train_only
 from danlu.errors import DanluError
 from danlu.nn.adapters import Adapters, Prefix, Prefixes, Prompt, Prompts
 from danlu.nn.attention import Attention
 from danlu.nn.embedding import TokenEmbedding
 from danlu.nn.initialize import generator_of
 from danlu.nn.mlp import ActivationName
+from danlu.nn.parameters import replace_module
 from danlu.settings import Settings
 
 NAME = "default"  # of an adapter that was given none; PEFT calls it so

@@ -21,6 +21,7 @@ class AdaptedLinear(Adapters):
     def __init__(self, base: Base):
         super().__init__()
         self.base = base
+        self.in_features, self.out_features = base.in_features, base.out_features
 
     def forward(self, x: Tensor) -> Tensor:
         adapter = self.at_work

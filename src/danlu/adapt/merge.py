@@ -6,9 +6,10 @@ from torch import nn
 
 from danlu.adapt.layers import AdaptedLinear, LowRank, Scaling
 from danlu.adapt.quantized import QuantizedLinear
-from danlu.adapt.targets import Linear, adapters, linear_layers, replace_module
+from danlu.adapt.targets import Linear, adapters, linear_layers
 from danlu.errors import DanluError
 from danlu.nn.adapters import Prefixes, Prompts
+from danlu.nn.parameters import replace_module
 
 
 @dataclass(frozen=True)

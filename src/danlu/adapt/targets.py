@@ -69,11 +69,6 @@ def adapters(model: nn.Module) -> Iterator[tuple[str, Adapters]]:
             yield path, module
 
 
-def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
-    owner, _, leaf = path.rpartition(".")
-    setattr(model.get_submodule(owner), leaf, module)
-
-
 def _fits(word: str, path: str) -> bool:
     if word in GROUPS:
         return ".blocks." in path and path.rpartition(".")[2] in GROUPS[word]

@@ -22,6 +22,7 @@ from danlu.checkpoint.adapters import (
     towers_of,
     write_adapter,
 )
+from danlu.checkpoint.compressed import SHAPES, are_known, carry, record_of, restore
 from danlu.checkpoint.golden import Replay, replay, write_golden
 from danlu.checkpoint.limits import check_depth, check_memory, check_shapes, check_size
 from danlu.checkpoint.places import CONFIG, Place, find_model, is_adapter
@@ -31,12 +32,14 @@ from danlu.errors import DanluError
 from danlu.files import file_hash, new_folder, replace_json
 from danlu.models.build import Model, ModelConfig, build, parameters, read_config
 from danlu.models.classifier import ClassifierConfig
-from danlu.models.dual import DualConfig, default_processor
+from danlu.models.dual import DualConfig
+from danlu.models.eyes import default_processor
 from danlu.models.families import FAMILIES, Family, family_of
 from danlu.models.families.heads import read_model, write_model
 from danlu.models.families.heads import table as table_of
+from danlu.models.multimodal import MultimodalConfig
 from danlu.models.weights import Loaded, Stored, Table, export, load
-from danlu.nn.parameters import tied_names
+from danlu.nn.parameters import floating, tied_names
 from danlu.text.tokenizer import Tokenizer
 from danlu.vision.processor import Processor, read_processor, write_processor
 
@@ -44,7 +47,7 @@ RECORD, GENERATION, PICTURES = "danlu.json", "generation_config.json", "preproce
 FORMAT = 1
 OWN = "danlu"  # the model_type of a folder that no published class can read
 PARTS = ("tower", "encoder", "decoder", "head", "pairs", "heads", "text", "image", "similarity", "text_projection",
-         "image_projection", "detector", "generator")  # fmt: skip
+         "image_projection", "detector", "generator", "projector", "common")  # fmt: skip
 OWN_TABLE = Table({part: part for part in PARTS})
 OTHER_HEADS = Table(
     {part: part for part in PARTS[:3]} | {"heads": "—"}, optional=("heads.",),
@@ -70,6 +73,7 @@ class Checkpoint:
     where: Path | None = None
     adapted: Adapted | None = None
     processor: Processor | None = None  # of pictures, where the model sees some
+    changes: tuple[dict[str, Any], ...] = ()  # how it was compressed, as plain data
 
     @staticmethod
     def lineage_of(where: str | Path) -> dict[str, Any]:
@@ -109,16 +113,17 @@ class Checkpoint:
         weights = open_weights(place.folder, place.root)
         table = _table(family, config, place.folder, stored)
         check_depth(config, weights, place.folder)
+        record = _read_record(place.folder)
         with torch.device("meta"):
             model = build(config, "meta")
+            restore(model, record, place.folder)
         check_shapes(model, weights, table, place.folder)
         check_memory(config, weights, dtype, where)
         loaded = load(model, weights, table, device=device, dtype=dtype, seed=seed, where=place.folder)
-        record = _read_record(place.folder)
         lineage = record.get("lineage") or {"from": place.name}
         return Checkpoint(
             family, config, model.eval(), _read_tokenizer(place.folder), lineage, loaded, place.folder,
-            processor=_read_processor(place.folder, config),
+            processor=_read_processor(place.folder, config), changes=tuple(record.get("changes") or ()),
         )  # fmt: skip
 
     def changed(self, change: Part | Addition, seed: int = 0, name: str = "") -> "Checkpoint":
@@ -155,6 +160,7 @@ class Checkpoint:
             return self
         with torch.device("meta"):
             model = build(config, "meta")
+            carry(self.model, model)
         tensors = export(self.model, OWN_TABLE)
         loaded = load(model, tensors, _other_heads(self.config, config), seed=seed, where=self.where)
         return replace(self, config=config, model=model.eval(), loaded=loaded)
@@ -202,10 +208,13 @@ class Checkpoint:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+        return floating(self.model)
 
     def _published(self) -> tuple[dict[str, Any], Table, str | None]:
         """config.json, the table of names, and why transformers has no class for the model, where it has none."""
+        if uneven := list(record_of(self.model).get(SHAPES, ())):
+            why = f"no published class has layers such as {', '.join(uneven[:3])} … ({len(uneven)})"
+            return {"model_type": OWN, "architectures": [type(self.model).__name__]}, OWN_TABLE, why
         try:
             hf = write_model(self.family, self.config)
             table = table_of(self.family, self.config)
@@ -238,7 +247,7 @@ class Checkpoint:
             "family": self.family.name,
             "config": self.config.model_dump(mode="json"),
             "own_format_because": reason,
-            "changes": [],
+            "changes": list(self.changes),
             "lineage": self.lineage,
             "parameters": parameters(self.config),
             "trained": trained(self.model).plain(),
@@ -246,7 +255,7 @@ class Checkpoint:
             "hashes": {
                 name: file_hash(folder / name) for name in sorted({*names, CONFIG}) if (folder / name).is_file()
             },
-        }
+        } | record_of(self.model)
 
 
 def _load_adapted(
@@ -339,13 +348,14 @@ def _read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     record = read_table(path)
-    kinds = {"format": int, "family": str, "lineage": dict, "hashes": dict, "changes": list}
+    kinds = {"format": int, "family": str, "lineage": dict, "hashes": dict, "changes": list, SHAPES: dict}
     for name, kind in kinds.items():
         if name in record and not isinstance(record[name], kind):
             raise DanluError(
                 "E1421", where=path, found=f"{name}: {type(record[name]).__name__}", possible=kind.__name__
             )
-    if record.get("format", FORMAT) > FORMAT or (record.get("changes") and not is_adapter(folder)):
+    strange = not is_adapter(folder) and not are_known(record.get("changes") or [])
+    if record.get("format", FORMAT) > FORMAT or strange:
         raise DanluError("E1421", where=path, found=f"format {record.get('format')}, changes {record.get('changes')}")
     return record
 
@@ -371,7 +381,7 @@ def _read_tokenizer(folder: Path) -> Tokenizer | None:
 
 def _read_processor(folder: Path, config: ModelConfig) -> Processor | None:
     """How pictures are prepared; as their class does by default where the folder does not say. E2210."""
-    if not isinstance(config, DualConfig):
+    if not isinstance(config, (DualConfig, MultimodalConfig)):
         return None
     path = folder / PICTURES
     return read_processor(read_table(path), path) if path.is_file() else default_processor(config)

@@ -17,6 +17,8 @@ from danlu.files import replace_json, write_file
 from danlu.models.build import Model
 from danlu.models.classifier import Classifier
 from danlu.models.dual import DualEncoder
+from danlu.models.multimodal import MultimodalModel
+from danlu.nn.parameters import floating
 from danlu.text.tokenizer import Tokenizer
 
 TENSORS, FACTS = "golden.safetensors", "golden.json"
@@ -42,14 +44,16 @@ def write_golden(folder: Path, model: Model, vocabulary: int, tokenizer: Tokeniz
     draw = torch.Generator().manual_seed(0)
     names = ("source", "target") if model.config.kind == "sequence_to_sequence" else ("tokens",)
     inputs = {name: torch.randint(vocabulary, (ROWS, length), generator=draw) for name in names}
-    if isinstance(model, DualEncoder):
+    if isinstance(model, DualEncoder | MultimodalModel):
         edge = model.config.size
         inputs["images"] = torch.rand(ROWS, model.config.channels, edge, edge, generator=draw)
+    if isinstance(model, MultimodalModel):
+        inputs["tokens"] = _behind_pictures(model, inputs["tokens"])
     logits = _logits(model, inputs)
     count = logits.shape[-1] if isinstance(model, Classifier | DualEncoder) else min(vocabulary, logits.shape[-1])
     entries = torch.arange(0, count, -(-count // ENTRIES))
     logits = logits[..., entries]
-    dtype = next(model.parameters()).dtype
+    dtype = floating(model)
     write_file(folder / TENSORS, lambda file: write_tensors(file, {**inputs, "entries": entries, "logits": logits}))
     facts = {
         "what": "logits (row, position, entry) of the ids in `entries`, for the rows of ids in the other tensors",
@@ -58,6 +62,15 @@ def write_golden(folder: Path, model: Model, vocabulary: int, tokenizer: Tokeniz
         "pieces": [tokenizer.pieces(row) for row in inputs[names[0]].tolist()] if tokenizer else None,
     }
     replace_json(folder / FACTS, facts)
+
+
+def _behind_pictures(model: MultimodalModel, tokens: Tensor) -> Tensor:
+    """Each row's text behind one picture, and no other placeholder in it."""
+    stem = torch.tensor([model.stem()]).expand(len(tokens), -1)
+    room = max(1, (model.config.length or LENGTH) - stem.shape[1])
+    text = tokens[:, -min(room, tokens.shape[1]) :]
+    other = (model.config.media + 1) % model.config.vocabulary
+    return torch.cat([stem, torch.where(text == model.config.media, other, text)], 1)
 
 
 def replay(folder: Path, model: Model) -> Replay:
@@ -70,7 +83,7 @@ def replay(folder: Path, model: Model) -> Replay:
         inputs = {name: weights[name] for name in weights if name in ("tokens", "source", "target", "images")}
         entries, logits = weights["entries"], weights["logits"]
         told = float(facts["tolerance"])
-        own = TOLERANCE[next(model.parameters()).dtype]
+        own = TOLERANCE[floating(model)]
         largest = max([int(tensor.max()) for tensor in [*inputs.values(), entries]])
         if not inputs or largest >= model.config.vocabulary or min(int(t.min()) for t in inputs.values()) < 0:
             raise ValueError(f"id {largest}")

@@ -35,6 +35,11 @@ def tied_names(model: nn.Module) -> dict[str, str]:
     return {name: first.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
 
 
+def floating(model: nn.Module) -> torch.dtype:
+    """The dtype a model computes in: that of its first parameter that is no code."""
+    return next(each.dtype for each in model.parameters() if each.is_floating_point())
+
+
 def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Make tensors the model's parameters, without a copy; one assigned under a tied name serves all of its names."""
     ties = tied_names(model)
@@ -45,6 +50,11 @@ def assign(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         if first in parameters:
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, parameters[first])
+
+
+def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
+    owner, _, leaf = path.rpartition(".")
+    setattr(model.get_submodule(owner), leaf, module)
 
 
 def materialize(model: nn.Module, device: str | torch.device, dtype: torch.dtype | None = None) -> None:
