@@ -12,7 +12,7 @@ from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.generate.matching import Matcher
 from danlu.models.build import build
-from danlu.models.dual import default_processor
+from danlu.models.eyes import default_processor
 from danlu.models.families import FAMILIES, fresh
 from danlu.recipes.starting.start import load_engine
 from danlu.text.training import TokenizerSettings, train_tokenizer

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from danlu.models.build import Model, build, read_config
 from danlu.models.families import FAMILIES, fresh
+from danlu.models.multimodal import MultimodalConfig
 from danlu.nn.loss import head_loss
 
 VOCABULARY = 70
@@ -49,14 +50,23 @@ def inputs_of(name: str) -> dict[str, Tensor]:
     tokens = torch.randint(VOCABULARY, (3, 12), generator=torch.Generator().manual_seed(0))
     if FAMILIES[name].kind == "sequence_to_sequence":
         return {"source": tokens, "target": tokens.flip(1)}
+    if FAMILIES[name].kind == "multimodal":
+        config = fresh(f"{name}-tiny", VOCABULARY, common=None)[1]
+        assert isinstance(config, MultimodalConfig)
+        draw = torch.Generator().manual_seed(1)
+        stem = torch.tensor([*config.before, *[config.media] * config.each]).expand(3, -1)
+        tokens = torch.cat([stem, tokens % (VOCABULARY - 3)], 1)
+        return {"tokens": tokens, "images": torch.randn(3, 3, config.size, config.size, generator=draw)}
     segments = {"segments": torch.arange(12).expand(3, 12) // 6} if name == "bert" else {}
     return {"tokens": tokens} | segments
 
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.kind != "dual"])
 def test_family(name: str) -> None:
-    answers = {"part": "generator"} if name == "electra" else {}  # the half that has a vocabulary
-    check_model(build(fresh(f"{name}-tiny", VOCABULARY, **answers)[1]), inputs_of(name))
+    speaking: dict[str, Any] = {"part": "generator"} if name == "electra" else {}  # the half that has a vocabulary
+    if FAMILIES[name].kind == "multimodal":
+        speaking = {"common": None}
+    check_model(build(fresh(f"{name}-tiny", VOCABULARY, **speaking)[1]), inputs_of(name))
 
 
 @pytest.mark.parametrize("change", [{"bias": False}, {"table_width": 20, "norm_after": True}, {"tied": False}], ids=str)

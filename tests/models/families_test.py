@@ -12,7 +12,7 @@ from danlu.models.families import ALIASES, FAMILIES, family_of, fresh, split_nam
 from danlu.models.families.gpt import dense
 from danlu.nn.initialize import InitialConfig
 
-EVERY = [f"{family.name}-{size}" for family in FAMILIES.values() for size in family.sizes]
+EVERY = [f"{each.name}-{size}" for each in FAMILIES.values() if each.model_types for size in each.sizes]  # published
 # What the papers and model cards print, in millions.
 PRINTED = {
     "bert-base": 110, "bert-large": 335, "roberta-base": 125, "roberta-large": 355, "xlm-roberta-base": 278,

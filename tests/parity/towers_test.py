@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from danlu.checkpoint import Checkpoint
 from danlu.models.build import build, parameters
-from danlu.models.dual import DualEncoder, default_processor
+from danlu.models.dual import DualEncoder
+from danlu.models.eyes import default_processor
 from danlu.models.families import FAMILIES, family_of, fresh
 from danlu.models.weights import export, load
 

@@ -10,6 +10,7 @@ from torch import nn
 from danlu.models.classifier import Classifier, ClassifierConfig
 from danlu.models.dual import DualConfig, DualEncoder
 from danlu.models.language import LanguageModel, LanguageModelConfig
+from danlu.models.multimodal import MultimodalConfig, MultimodalModel
 from danlu.models.sequence_to_sequence import SequenceToSequence, SequenceToSequenceConfig
 from danlu.nn.initialize import initialize as draw
 from danlu.nn.parameters import materialize, undrawn
@@ -17,13 +18,15 @@ from danlu.nn.transformer import Transformer, TransformerConfig
 from danlu.settings import Settings
 
 ModelConfig = Annotated[
-    LanguageModelConfig | SequenceToSequenceConfig | ClassifierConfig | DualConfig, Field(discriminator="kind")
+    LanguageModelConfig | MultimodalConfig | SequenceToSequenceConfig | ClassifierConfig | DualConfig,
+    Field(discriminator="kind"),
 ]
 TextModel = LanguageModel | SequenceToSequence  # has a head over the vocabulary
 Model = TextModel | Classifier | DualEncoder
 
 MODELS: dict[str, type[nn.Module]] = {
     "language": LanguageModel,
+    "multimodal": MultimodalModel,
     "sequence_to_sequence": SequenceToSequence,
     "classifier": Classifier,
     "dual": DualEncoder,

@@ -15,13 +15,6 @@ from danlu.nn.initialize import InitialConfig
 from danlu.nn.transformer import TransformerConfig
 from danlu.settings import Settings
 from danlu.vision.efficientnet import EfficientNet, EfficientNetConfig
-from danlu.vision.processor import (
-    Processor,
-    align_processor,
-    chinese_processor,
-    clip_processor,
-    siglip_processor,
-)
 from danlu.vision.tower import PictureConfig, PictureTower
 
 MOST_SCALE = 100.0  # similarities are never multiplied by more (Radford et al. 2021, section 2.5)
@@ -171,12 +164,3 @@ class DualEncoder(nn.Module):
             case "end":
                 at = torch.eq(tokens, self.config.end or 0).int().argmax(1)
         return states[torch.arange(len(states), device=states.device), at]
-
-
-def default_processor(config: DualConfig) -> Processor:
-    """How a fresh model's pictures are prepared: as the published models of its kind do."""
-    if isinstance(config.image, EfficientNetConfig):
-        return align_processor(config.size)
-    if config.image.pool == "attention":
-        return siglip_processor(config.size)
-    return chinese_processor(config.size) if config.pool == "first" else clip_processor(config.size)

@@ -57,9 +57,11 @@ class Tower(nn.Module):
     def forward(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, steps: Tensor | None = None,
         documents: Tensor | None = None, positions: Tensor | None = None, languages: Tensor | None = None,
-        cache: Cache | None = None, read: Read = None, whole: bool = False, **memory: Any,
+        cache: Cache | None = None, read: Read = None, whole: bool = False, branches: Tensor | None = None,
+        seen: tuple[Tensor, Tensor] | None = None, **memory: Any,
     ) -> Tensor:  # fmt: skip
-        """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given.
+        """tokens, and each mark that is given: (B, T). Positions count a document's valid tokens, unless given. seen:
+        as of `TokenEmbedding`.
 
         read: the one token of each row whose hidden state is wanted; then (B, 1, D). whole: the states of a prompt too.
         """
@@ -68,12 +70,12 @@ class Tower(nn.Module):
             positions = count_positions(tokens, valid, documents)
             if cache is not None:
                 positions = positions + cache.next_positions()
-        marks = Marks(positions + self._prefix, steps, valid, documents)
+        marks = Marks(positions + self.prefix, steps, valid, documents, branches)
         prompt = self.embedding.prompts.count if self.embedding.prompts and not (cache and cache.length) else 0
         if prompt:
             marks = marks.after(prompt)
             segments, languages = (None if mark is None else pad(mark, (prompt, 0)) for mark in (segments, languages))
-        x = self.embedding(tokens, marks.positions, segments, languages)
+        x = self.embedding(tokens, marks.positions, segments, languages, seen)
         if read is None:
             hidden: Tensor = self.transformer(x, marks, cache=cache, **memory)
             return hidden if whole else hidden[:, prompt:]
@@ -82,7 +84,7 @@ class Tower(nn.Module):
         return hidden
 
     @property
-    def _prefix(self) -> int:
+    def prefix(self) -> int:
         """How many positions are taken by learned keys and values that come before every token."""
         first = self.transformer.blocks[0].attention
         return first.prefixes.count if isinstance(first, Attention) and first.prefixes else 0

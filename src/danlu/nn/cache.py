@@ -79,8 +79,8 @@ class Cache:
 
     def extend(self, marks: Marks) -> Marks:
         """Take note of more tokens; returns the marks of all."""
-        if marks.documents is not None:
-            raise ValueError("packed documents are for training; a cache holds one document a row")
+        if marks.documents is not None or marks.branches is not None:
+            raise ValueError("packed documents and branches are for training; a cache holds one text a row")
         self.marks = marks if self.marks is None else self.marks.then(marks)
         return self.marks
 
@@ -90,6 +90,19 @@ class Cache:
             layer.reorder(index)
         if self.marks is not None:
             self.marks = self.marks.each(lambda mark: mark if mark.shape[0] == 1 else mark.index_select(0, index))
+
+    def fork(self, index: Tensor) -> "Cache":
+        """Another cache, whose row i remembers what row index[i] of this one does; this one stays as it is."""
+        twin = Cache(len(self.attention))
+        for mine, own in zip(
+            (*self.attention, *self.cross_attention), (*twin.attention, *twin.cross_attention), strict=True
+        ):
+            if mine.filled:
+                key, value = mine.read()
+                own.keep(key.index_select(0, index), value.index_select(0, index))
+        if self.marks is not None:
+            twin.marks = self.marks.each(lambda mark: mark if mark.shape[0] == 1 else mark.index_select(0, index))
+        return twin
 
     def rewind(self, length: int) -> None:
         """Forget all but the first `length` positions."""

@@ -42,11 +42,15 @@ class TokenEmbedding(nn.Module):
         self.prompts: Prompts | None = None
 
     def forward(
-        self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None, languages: Tensor | None = None
-    ) -> Tensor:
+        self, tokens: Tensor, positions: Tensor, segments: Tensor | None = None, languages: Tensor | None = None,
+        seen: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
         """tokens, segments and languages (B, T), positions (B or 1, T) -> (B, T, D). Where there are more
-        positions than tokens, the first are those of a prompt."""
+        positions than tokens, the first are those of a prompt. seen: places (B, T) of tokens in whose rows of the table
+        others are put, and those rows (N, D), in order."""
         x: Tensor = self.tokens(tokens)
+        if seen is not None:
+            x = x.index_put((seen[0],), seen[1].to(x.dtype))
         if self.prompts is not None and positions.shape[1] > tokens.shape[1]:
             x = self.prompts(x)
         if self.scale != 1.0:

@@ -64,7 +64,8 @@ def residual(name: str, parameter: Tensor, model: nn.Module, config: InitialConf
 
 
 def fan_in(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
-    return config.std if name.endswith("embedding.tokens.weight") else config.std * parameter.shape[1] ** -0.5
+    inputs = math.prod(parameter.shape[1:])
+    return config.std if name.endswith("embedding.tokens.weight") else config.std * inputs**-0.5
 
 
 def t5(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:

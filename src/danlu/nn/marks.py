@@ -12,13 +12,18 @@ from danlu.errors import DanluError
 
 @dataclass(frozen=True)
 class Marks:
-    """Each (B or 1, T). Where steps, valid or documents are None, tokens come in natural order, none is padding, and
-    all are of one document: the fast kernels then need no mask."""
+    """Each (B or 1, T). Where steps, valid, documents or branches are None, tokens come in natural order, none is
+    padding, all are of one document, and none branches off: the fast kernels then need no mask.
+
+    positions may have three axes, (B or 1, T, 3): time, row, column. branches: 0 for the stem of a document, which all
+    of it sees; tokens of different branches do not see each other.
+    """
 
     positions: Tensor
     steps: Tensor | None = None
     valid: Tensor | None = None
     documents: Tensor | None = None
+    branches: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -26,11 +31,11 @@ class Marks:
 
     @property
     def plain(self) -> bool:
-        return self.steps is None and self.valid is None and self.documents is None
+        return all(mark is None for mark in (self.steps, self.valid, self.documents, self.branches))
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "Marks":
         """The same change made to every mark there is."""
-        optional = (self.steps, self.valid, self.documents)
+        optional = (self.steps, self.valid, self.documents, self.branches)
         return Marks(change(self.positions), *(None if mark is None else change(mark) for mark in optional))
 
     def then(self, more: "Marks") -> "Marks":
@@ -46,11 +51,14 @@ class Marks:
         several documents: they cannot share what comes before the first."""
         if self.documents is not None:
             raise DanluError("E2010")
-        first = torch.arange(count, device=self.positions.device).expand(len(self.positions), -1)
+        first = torch.arange(count, device=self.positions.device).view(1, -1, *[1] * (self.positions.ndim - 2))
+        first = first.expand(len(self.positions), count, *self.positions.shape[2:])
         return Marks(
             torch.cat([first, self.positions + count], 1),
             None if self.steps is None else torch.cat([self.steps[:, :1].expand(-1, count), self.steps], 1),
             None if self.valid is None else F.pad(self.valid, (count, 0), value=True),
+            None,
+            None if self.branches is None else F.pad(self.branches, (count, 0)),
         )
 
     def _steps(self, start: int) -> Tensor:
@@ -63,7 +71,7 @@ class Marks:
 
 def _joined(old: Tensor, new: Tensor) -> Tensor:
     rows = max(old.shape[0], new.shape[0])
-    return torch.cat([old.expand(rows, -1), new.expand(rows, -1)], dim=1)
+    return torch.cat([old.expand(rows, *old.shape[1:]), new.expand(rows, *new.shape[1:])], dim=1)
 
 
 Read = Tensor | int | None  # the one token of each row whose output is wanted: its place (B,), or the same for all

@@ -56,11 +56,17 @@ class RelativePositions(Settings):
 def rotation(positions: Tensor, config: RotaryPositions, head_size: int, dtype: torch.dtype) -> Rotation:
     """Cosine and sine of the angle of each position and frequency: (B, T) -> (B, 1, T, K/2) each.
 
-    Angles are always worked out in float32: a position of 100,000 has no place in sixteen bits.
+    Positions on three axes, (B, T, 3), take the frequencies in turns, so that each axis has fast and slow ones; where
+    all three are equal, as in text, this is the plain rotation (Wang et al. 2024, Qwen2-VL). Angles are always worked
+    out in float32: a position of 100,000 has no place in sixteen bits.
     """
     exponent = torch.arange(0, head_size, 2, device=positions.device).float() / head_size
     frequency = _scaled(1.0 / config.base**exponent, config.scaling)
-    angle = positions[:, None, :, None].float() * frequency
+    if positions.ndim == 2:
+        positions = positions[:, :, None]
+    else:
+        positions = positions[:, :, torch.arange(head_size // 2, device=positions.device) % positions.shape[2]]
+    angle = positions[:, None].float() * frequency
     return angle.cos().to(dtype), angle.sin().to(dtype)
 
 

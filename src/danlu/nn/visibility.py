@@ -12,8 +12,10 @@ from danlu.nn.precision import compute_dtype
 def attention_mask(
     query_steps: Tensor, key_steps: Tensor, key_valid: Tensor | None = None, window: int | None = None,
     query_documents: Tensor | None = None, key_documents: Tensor | None = None,
+    query_branches: Tensor | None = None, key_branches: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Let a query see the keys of its document whose step is not after its own.
+    """Let a query see the keys of its document, and there of the stem and its own branch, whose step is not after its
+    own.
 
     Equal steps see each other, so `steps` alone says what kind of model it is:
     0 0 0 0 an encoder, 0 1 2 3 a decoder, 0 0 0 1 2 3 a prefix model. A window w reaches w steps, its own included.
@@ -28,6 +30,9 @@ def attention_mask(
         mask = mask & key_valid.bool()[:, None, :]
     if query_documents is not None and key_documents is not None:
         mask = mask & (query_documents[:, :, None] == key_documents[:, None, :])
+    if query_branches is not None and key_branches is not None:
+        keys = key_branches[:, None, :]
+        mask = mask & ((keys == 0) | (query_branches[:, :, None] == keys))
     return mask[:, None]
 
 
@@ -70,7 +75,10 @@ def own_view(
         order = torch.arange(keys.count, device=x.device)[None]
         steps = order if causal else torch.zeros_like(order)
     last = steps[:, keys.count - queries.count :]
-    return _scores(x, attention_mask(last, steps, keys.valid, window, queries.documents, keys.documents), bias)
+    mask = attention_mask(
+        last, steps, keys.valid, window, queries.documents, keys.documents, queries.branches, keys.branches
+    )  # fmt: skip
+    return _scores(x, mask, bias)
 
 
 def memory_view(

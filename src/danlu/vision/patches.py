@@ -1,6 +1,7 @@
 """Pictures as rows of patches (Dosovitskiy et al. 2020)."""
 
 import math
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -17,6 +18,7 @@ SLOWEST, AMPLITUDE = 100, 0.5  # of fresh positions
 class PatchConfig(Settings):
     """Square pictures of `size` pixels, cut into squares of `patch`."""
 
+    kind: Literal["patches"] = "patches"
     size: int = Field(224, gt=0, le=2**14)
     patch: int = Field(32, gt=0, le=2**12)
     channels: int = Field(3, gt=0, le=64)

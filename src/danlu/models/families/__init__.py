@@ -16,8 +16,10 @@ from danlu.models.families.family import Family as Family
 from danlu.models.families.family import Hf
 from danlu.models.families.gpt import GPT2, GPT3
 from danlu.models.families.llama import LLAMA, MISTRAL, QWEN2, QWEN3
+from danlu.models.families.llava import LLAVA
 from danlu.models.families.opt import OPT
 from danlu.models.families.palm import PALM
+from danlu.models.families.seeing import GPT3_VISION, PALM_VISION
 from danlu.models.families.siglip import SIGLIP
 from danlu.models.families.t5 import MT5, T5
 from danlu.models.families.xlm import XLM
@@ -26,7 +28,7 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         BERT, ROBERTA, ELECTRA, XLM, XLM_ROBERTA, GPT2, GPT3, OPT, PALM, LLAMA, MISTRAL, QWEN2, QWEN3, T5, MT5, BART,
-        MBART, CLIP, CHINESE_CLIP, SIGLIP, ALIGN,
+        MBART, CLIP, CHINESE_CLIP, SIGLIP, ALIGN, GPT3_VISION, PALM_VISION, LLAVA,
     )
 }  # fmt: skip
 ALIASES = {"gpt": "gpt2", "xlmr": "xlm-roberta", "xlm-r": "xlm-roberta", "qwen": "qwen3"}

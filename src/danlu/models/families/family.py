@@ -13,7 +13,8 @@ from danlu.nn.mlp import ActivationName
 from danlu.text.patterns import Pattern
 
 Hf = Mapping[str, Any]  # a published config.json
-Kind = Literal["masked", "causal", "sequence_to_sequence", "dual"]
+USUAL = {"masked": "mlm", "causal": "clm", "sequence_to_sequence": "span", "dual": "contrastive", "multimodal": "clm"}
+Kind = Literal["masked", "causal", "sequence_to_sequence", "dual", "multimodal"]
 Roles = tuple[str, ...]
 
 # Published names of activations; the first of each is the one we write, unless the family has its own habit.
@@ -70,8 +71,7 @@ class Family:
     extra_tokens: tuple[str, ...] = field(default=())  # beyond the roles: T5's sentinels
 
     def __post_init__(self) -> None:
-        usual = {"masked": "mlm", "causal": "clm", "sequence_to_sequence": "span", "dual": "contrastive"}
-        object.__setattr__(self, "objective", self.objective or usual[self.kind])
+        object.__setattr__(self, "objective", self.objective or USUAL[self.kind])
 
     def read(self, hf: Hf, where: object = "config.json") -> ModelConfig:
         """E1407: a setting that we do not have; E1408: a setting is missing or makes no sense."""

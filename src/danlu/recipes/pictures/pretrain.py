@@ -15,7 +15,8 @@ from danlu.files import replace_json
 from danlu.generate.matching import Matcher
 from danlu.models.build import build as build_model
 from danlu.models.build import parameters
-from danlu.models.dual import DualConfig, DualEncoder, default_processor
+from danlu.models.dual import DualConfig, DualEncoder
+from danlu.models.eyes import default_processor
 from danlu.recipes.pictures.plan import Plan, plan
 from danlu.recipes.pictures.shown import shown
 from danlu.recipes.runs.call import Answer, Call, Stopped
