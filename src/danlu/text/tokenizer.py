@@ -80,10 +80,12 @@ class Tokenizer:
         """Ids without frame; special tokens written in the text are recognised. E1308 for text that is no Unicode."""
         return self.encode_many([text])[0]
 
-    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
-        """Many texts at once, on all cores. E1302 where the tokenizer's files gave no entry for unknown text."""
+    def encode_many(self, texts: Sequence[str], specials: bool = True) -> list[list[int]]:
+        """Many texts at once, on all cores. specials: whether special tokens written in them are more than letters.
+        E1302 where the tokenizer's files gave no entry for unknown text."""
+        rust = self._rust if specials else self._letters
         try:
-            encodings = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
+            encodings = rust.encode_batch_fast(list(texts), add_special_tokens=False)
         except (TypeError, UnicodeEncodeError) as error:
             raise DanluError("E1308", found=_first_unfit(texts) or str(error)) from error
         except Exception as error:  # the Rust library's bare one: the files contradict themselves
@@ -161,6 +163,13 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:  # worker processes get it as text
         return _rebuilt, (self._rust.to_str(), self._names, self._config)
+
+    @cached_property
+    def _letters(self) -> RustTokenizer:
+        """The same tokenizer, to which special tokens in a text are letters like others."""
+        rust = RustTokenizer.from_str(self._rust.to_str())
+        rust.encode_special_tokens = True
+        return rust
 
     @cached_property
     def _words(self) -> bool:
