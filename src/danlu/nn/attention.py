@@ -3,6 +3,8 @@
 Shapes: B batch, T queries, S keys, H heads, K head size, D width.
 """
 
+from collections.abc import Callable
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -15,6 +17,8 @@ from danlu.nn.positions import Rotation, rotate
 from danlu.nn.precision import compute
 from danlu.nn.visibility import Visibility
 from danlu.settings import Settings
+
+Shown = Callable[[Tensor, Tensor, Tensor, Visibility], None]
 
 
 class AttentionConfig(Settings):
@@ -48,6 +52,7 @@ class Attention(nn.Module):
         self.query_norm = config.head_norm.build(self.head_size) if config.head_norm else None
         self.key_norm = config.head_norm.build(self.head_size) if config.head_norm else None
         self.prefixes: Prefixes | None = None
+        self.shown: Shown | None = None  # is told queries, keys, values and who sees whom, while somebody wants to know
 
     def forward(
         self, x: Tensor, memory: Tensor | None = None, *, visible: Visibility, turn: Rotation | None = None,
@@ -70,6 +75,8 @@ class Attention(nn.Module):
                 key, value = cache.extend(key, value) if memory is None else cache.keep(key, value)
         if self.prefixes is not None:
             key, value, visible = self.prefixes(key, value, visible)
+        if self.shown is not None:
+            self.shown(query, key, value, visible)
         drop = self.dropout if self.training else 0.0
         seen = attend(query, key, value, visible.scores, visible.causal, self.scale, drop)
         out: Tensor = self.output(seen.transpose(1, 2).flatten(2))
