@@ -8,11 +8,12 @@ from pydantic import Field
 from torch import nn
 
 from danlu.adapt.layers import AdaptedLinear, Bottleneck, LowRank, Scaling, shape_of
-from danlu.adapt.quantized import Base, Coding, QuantizedLinear
+from danlu.adapt.quantized import Base, coded, place_of
 from danlu.adapt.targets import OTHERS, find_layers, linear_layers, named, train_only
 from danlu.errors import DanluError
 from danlu.nn.adapters import Adapters, Prefix, Prefixes, Prompt, Prompts
 from danlu.nn.attention import Attention
+from danlu.nn.coding import Coding
 from danlu.nn.embedding import TokenEmbedding
 from danlu.nn.initialize import generator_of
 from danlu.nn.mlp import ActivationName
@@ -255,8 +256,8 @@ class PrefixTuning(Addition):
         _check_length(model, self.tokens)
         for path, layer in list(model.named_modules()):
             if isinstance(layer, Attention) and not path.endswith("cross_attention"):
-                like = next(layer.parameters()) if not isinstance(layer.key, QuantizedLinear) else layer.key.scales
-                part = Prefix(layer.kv_heads, self.tokens, layer.head_size, device=like.device, dtype=like.dtype)
+                like = place_of(layer.key) if isinstance(layer.key, Base) else place_of(layer.key.base)
+                part = Prefix(layer.kv_heads, self.tokens, layer.head_size, **like)
                 if not part.key.is_meta:
                     part.draw(generator_of(seed, f"{path}.prefix"))
                 layer.prefixes = layer.prefixes or Prefixes()
@@ -294,7 +295,7 @@ def quantize(model: nn.Module, coding: Coding) -> None:
     """Keep the linear layers of the blocks as codes. What was coded already stays as it is."""
     for path, layer in linear_layers(model).items():
         if ".blocks." in path and isinstance(layer, nn.Linear):
-            replace_module(model, path, QuantizedLinear(layer, coding))
+            replace_module(model, path, coded(layer, coding))
 
 
 def _check_length(model: nn.Module, tokens: int) -> None:

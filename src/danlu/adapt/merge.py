@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from danlu.adapt.layers import AdaptedLinear, LowRank, Scaling
-from danlu.adapt.quantized import QuantizedLinear
 from danlu.adapt.targets import Linear, adapters, linear_layers
 from danlu.errors import DanluError
 from danlu.nn.adapters import Prefixes, Prompts
 from danlu.nn.parameters import replace_module
+from danlu.nn.quantized import QuantizedLinear
 
 
 @dataclass(frozen=True)

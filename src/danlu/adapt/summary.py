@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from danlu.adapt.quantized import QuantizedLinear
+from danlu.nn.quantized import Codes, code_names
 
 ADAM = 16  # bytes a trained number takes: itself, its gradient and two moments, in float32
 
@@ -28,11 +28,12 @@ class Trained:
 
 def trained(model: nn.Module) -> Trained:
     """Counted on the model as it stands; one on the meta device will do, if its base is not coded."""
-    parameters = list(model.parameters())
+    codes = code_names(model)
+    parameters = [parameter for name, parameter in model.named_parameters() if name not in codes]
     trains = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    coded = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+    coded = {id(module.codes): module for module in model.modules() if isinstance(module, Codes)}.values()
     frozen = sum(parameter.nbytes for parameter in parameters if not parameter.requires_grad)
     frozen += sum(module.nbytes for module in coded)
     count = sum(parameter.numel() for parameter in parameters)
-    count += sum(module.in_features * module.out_features for module in coded)
+    count += sum(module.rows * module.columns for module in coded)
     return Trained(trains, count, trains * ADAM + frozen)

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from torch import nn
 
 from danlu.adapt.layers import AdaptedLinear
-from danlu.adapt.quantized import QuantizedLinear
 from danlu.errors import DanluError, nearest
 from danlu.nn.adapters import Adapters
+from danlu.nn.quantized import QuantizedLinear, code_names
 
 ATTENTION, MLP = ("query", "key", "value", "output"), ("up", "gate", "down")
 # Groups of the linear layers inside blocks, by the last part of their names.
@@ -44,9 +44,13 @@ def find_layers(model: nn.Module, targets: Sequence[str]) -> dict[str, Linear]:
 
 
 def train_only(model: nn.Module, trains: Callable[[str], bool]) -> None:
-    """Let the parameters train whose names say so (a tied one by its first name), and no others."""
+    """Let the parameters train whose names say so (a tied one by its first name), and no others. E2430 where these are
+    codes, which cannot."""
+    chosen = {name for name, _ in model.named_parameters() if trains(name)}
+    if coded := sorted(chosen & code_names(model)):
+        raise DanluError("E2430", found=coded[0].rpartition(".")[0], count=len(coded))
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(trains(name))
+        parameter.requires_grad_(name in chosen)
 
 
 def named(words: Sequence[str], model: nn.Module) -> Callable[[str], bool]:

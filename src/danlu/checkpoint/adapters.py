@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from danlu.adapt import NAME, Addition, load_tensors, own_tensors, peft, read_change, reading
-from danlu.adapt.quantized import QuantizedLinear
 from danlu.checkpoint.headers import read_header, write_tensors
 from danlu.checkpoint.places import ADAPTER, ADAPTER_CONFIG, INSTALLABLE, find_model
 from danlu.checkpoint.plain import read_table
@@ -26,6 +25,7 @@ from danlu.models.families.heads import HEAD_NAMES, HEADS, answer_config, decode
 from danlu.models.sequence_to_sequence import SequenceToSequenceConfig
 from danlu.models.weights import Table
 from danlu.nn.fingerprint import fingerprint
+from danlu.nn.quantized import QuantizedLinear
 
 TOWERS = ("tower.", "encoder.", "decoder.")
 TASKS: dict[Form, str] = {
