@@ -90,7 +90,7 @@ class DualScorer(Scorer):
         found = dict(known) if len(new) < len(unique) else {}
         for some in [list(range(len(new)))] if keep and new else batches([len(text) for text in new], self.budget):
             found |= dict(zip([new[at] for at in some], self.embed([new[at] for at in some]), strict=True))
-        self.tokens_spent += sum(map(len, new))
+        self.tokens_spent += sum(map(len, unique))  # remembered or not: a price does not depend on the past
         if not keep and len(known) < KEPT:
             known.update({text: found[text] for text in new if max(text, default=0) < soft})
         return torch.stack([found[text] for text in framed])

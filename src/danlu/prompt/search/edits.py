@@ -1,6 +1,7 @@
 """Editing the words of a prompt: delete, swap, exchange for a synonym, put back (GrIPS, Prasad et al. 2022)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from danlu.prompt.search.climbing import climb
@@ -11,18 +12,20 @@ Synonyms = Callable[[Words, int], Sequence[str]]  # words, and a place -> what m
 Edit = Callable[[Words, Random, "Thesaurus"], Words]
 
 
+@dataclass(frozen=True)
 class Thesaurus:
-    """synonyms: what may stand in a word's place. known: words that may be put in: those the search began with."""
+    """synonyms: what may stand in a word's place. known: words that may be put in. fits: whether a prompt is left."""
 
-    def __init__(self, synonyms: Synonyms, known: Words):
-        self.synonyms, self.known = synonyms, known
+    synonyms: Synonyms
+    known: Words
+    fits: Callable[[Words], bool] = lambda words: True
 
 
 def edits(
-    start: Words, synonyms: Synonyms, seed: int = 0, *, width: int = 9, beam: int = 2, deep: int = 2
+    start: Words, thesaurus: Thesaurus, seed: int = 0, *, width: int = 9, beam: int = 2, deep: int = 2
 ) -> Searcher[Words]:
     """width: edited versions of each of the best `beam` that are looked at in a turn. deep: edits at once, at most."""
-    chance, thesaurus = Random(seed), Thesaurus(synonyms, start)
+    chance = Random(seed)
 
     def neighbours(words: Words, turn: int) -> list[Words]:
         return [edited(words, chance, thesaurus, chance.randint(1, deep)) for _ in range(width)]
@@ -31,9 +34,10 @@ def edits(
 
 
 def edited(words: Words, chance: Random, thesaurus: Thesaurus, times: int = 1) -> Words:
-    """So many edits, one after the other, of kinds drawn at random."""
+    """So many edits, one after the other, of kinds drawn at random; one that fits no more is taken back."""
     for _ in range(times):
-        words = EDITS[chance.choice(list(EDITS))](words, chance, thesaurus)
+        found = EDITS[chance.choice(list(EDITS))](words, chance, thesaurus)
+        words = found if thesaurus.fits(found) else words
     return words
 
 
