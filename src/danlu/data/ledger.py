@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from danlu.errors import DanluError
@@ -118,6 +118,10 @@ class Ledger:
             setattr(both, name, getattr(self, name) + getattr(other, name))
         both.read = None if self.read is None or other.read is None else self.read + other.read
         return both
+
+    def copied(self) -> "Ledger":
+        """The same counts, to be counted further."""
+        return replace(self, dropped=self.dropped.copy(), details=list(self.details))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ledger.json."""

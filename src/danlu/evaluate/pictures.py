@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from danlu.data.batch import Batch
 from danlu.evaluate.intervals import Interval, bootstrap
 from danlu.models.dual import DualEncoder
+from danlu.models.multimodal import MultimodalModel
 
 Floats = NDArray[np.float32]
 RANKS = (1, 5, 10)
@@ -31,7 +32,7 @@ class Embedded:
 
 
 @torch.no_grad()
-def embed(model: DualEncoder, batches: Iterable[Batch]) -> Embedded:
+def embed(model: DualEncoder | MultimodalModel, batches: Iterable[Batch]) -> Embedded:
     """Every pair of some batches, in order."""
     device, training = next(model.parameters()).device, model.training
     model.eval()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 
 import torch
+from torch import Tensor
 
 from danlu.generate.decode import GenerateSettings, Writer, check_room
 from danlu.generate.rest import at_rest
@@ -48,12 +49,13 @@ class Beams:
 
 
 def search(
-    model: TextModel, prompts: Sequence[Sequence[int]], settings: GenerateSettings, ends: Collection[int]
-) -> list[list[int]]:
-    """For each prompt the best text found, its end token included. Errors as of `decode.write`."""
+    model: TextModel, prompts: Sequence[Sequence[int]], settings: GenerateSettings, ends: Collection[int],
+    images: Sequence[Tensor] | None = None,
+) -> list[list[int]]:  # fmt: skip
+    """For each prompt the best text found, its end token included. images and errors as of `decode.write`."""
     size, room = settings.beams, check_room(model, prompts, settings.max_new_tokens)
     with at_rest(model) as device:
-        writer = Writer(model, prompts, max(room))
+        writer = Writer(model, prompts, max(room), images)
         logits = writer.begin()
         vocabulary = logits.shape[-1]
         spread = torch.arange(len(prompts), device=device).repeat_interleave(size)

@@ -10,6 +10,7 @@ from typing import Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from danlu.data.order import uniforms
 from danlu.errors import Both, DanluError
@@ -46,10 +47,13 @@ class GenerateSettings(SamplingSettings):
 class Writer:
     """A model in the middle of writing: takes tokens, gives the logits of what comes next.
 
-    `texts` are what it goes on from: the prompts, or the start of the target where the prompts are sources.
+    `texts` are what it goes on from: the prompts, or the start of the target where the prompts are sources. images: of
+    each prompt the pictures that it has placeholders for, (F, 3, height, width).
     """
 
-    def __init__(self, model: TextModel, prompts: Sequence[Sequence[int]], new: int):
+    def __init__(
+        self, model: TextModel, prompts: Sequence[Sequence[int]], new: int, images: Sequence[Tensor] | None = None
+    ):
         device = next(model.parameters()).device
         self.model = model
         tokens, valid = padded_left(prompts, device)
@@ -64,10 +68,11 @@ class Writer:
             self.prompt, self.prompt_valid = tokens, valid
             self.texts = prompts
         self.cache = model.new_cache(self.prompt.shape[1] + new)
+        self.seen = {} if images is None else {"images": pad_sequence(list(images), True).to(device)}
 
     def begin(self) -> Tensor:
         """Read the prompts: (B, V)."""
-        return self._next(self.prompt, self.prompt_valid)
+        return self._next(self.prompt, self.prompt_valid, **self.seen)
 
     def write(self, tokens: Tensor) -> Tensor:
         """(B,) -> (B, V)."""
@@ -81,30 +86,30 @@ class Writer:
         if self.source_valid is not None:
             self.source_valid = self.source_valid.index_select(0, index)
 
-    def _next(self, tokens: Tensor, valid: Tensor | None) -> Tensor:
+    def _next(self, tokens: Tensor, valid: Tensor | None, **seen: Tensor) -> Tensor:
         if isinstance(self.model, SequenceToSequence):
             hidden = self.model.hidden(None, tokens, self.source_valid, memory=self.memory, cache=self.cache)
         else:
-            hidden = self.model.hidden(tokens, valid, cache=self.cache)
+            hidden = self.model.hidden(tokens, valid, cache=self.cache, **seen)
         logits: Tensor = self.model.head(hidden[:, -1])
         return logits.float()
 
 
 def write(
     model: TextModel, prompts: Sequence[Sequence[int]], settings: GenerateSettings, ends: Collection[int],
-    rows: Sequence[int] = (),
+    rows: Sequence[int] = (), images: Sequence[Tensor] | None = None,
 ) -> Iterator[Step]:  # fmt: skip
     """Write on from each prompt (the source, for an encoder-decoder), one step of all unfinished rows at a time.
 
     A row ends after a token of `ends`, after `max_new_tokens`, or where the model's length ends. `rows` are the numbers
-    that chance and the steps know the prompts by; 0, 1, 2 ... where none are given. E1802 for a model that cannot
+    that chance and the steps know the prompts by; 0, 1, 2 ... where none are given. images: as of a `Writer`. E1802 for a model that cannot
     write, E1803 where a prompt leaves no room, E1804 for an empty one.
     """
     names = list(rows) or list(range(len(prompts)))
     room = check_room(model, prompts, settings.max_new_tokens)
     chances = torch.from_numpy(uniforms(settings.seed, 0, names, max(room), CHANCE))
     with at_rest(model):
-        writer = Writer(model, prompts, max(room))
+        writer = Writer(model, prompts, max(room), images)
         logits = writer.begin()
         seen = _seen(writer.texts, logits) if settings.repetition_penalty != 1.0 else None
     places = list(range(len(prompts)))  # which prompt stands in each row of the batch

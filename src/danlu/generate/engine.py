@@ -95,17 +95,20 @@ class Engine:
         if whole != said:
             yield whole[len(said) :]
 
-    def write(self, prompts: Sequence[Sequence[int]], settings: GenerateSettings) -> list[list[int]]:
-        """Tokens after each prompt's tokens, the end token included where one was written."""
+    def write(
+        self, prompts: Sequence[Sequence[int]], settings: GenerateSettings, images: Sequence[Tensor] | None = None
+    ) -> list[list[int]]:
+        """Tokens after each prompt's tokens, the end token included where one was written. images: as of `Writer`."""
         written: list[list[int]] = [[] for _ in prompts]
         lengths = [len(prompt) + settings.max_new_tokens for prompt in prompts]
         for rows in batches(lengths, BUDGET):
             some = [prompts[row] for row in rows]
+            seen = None if images is None else [images[row] for row in rows]
             if settings.beams > 1:
-                for row, text in zip(rows, search(self.model, some, settings, self.ends), strict=True):
+                for row, text in zip(rows, search(self.model, some, settings, self.ends, seen), strict=True):
                     written[row] = text
                 continue
-            for step in write(self.model, some, settings, self.ends, rows):
+            for step in write(self.model, some, settings, self.ends, rows, seen):
                 for row, token in step.items():
                     written[row].append(token)
         return written

@@ -16,10 +16,13 @@ from torch import Tensor, distributed, nn
 from torch.nn.functional import logsigmoid
 
 from danlu.data.batch import Batch
-from danlu.models.dual import DualEncoder
+from danlu.errors import DanluError
+from danlu.models.dual import DualEncoder, Similarity
+from danlu.models.multimodal import MultimodalModel
 from danlu.settings import Settings
 from danlu.train.distributed import World
 
+Matching = DualEncoder | MultimodalModel  # have a space that texts and pictures share
 Sides = tuple[Tensor, Tensor]  # images and texts, (B, E) each
 
 
@@ -31,29 +34,40 @@ class ContrastSettings(Settings):
     equal: bool = True
 
 
-def contrastive_loss(model: DualEncoder, own: Sides, every: Sides, right: Tensor, settings: ContrastSettings) -> Tensor:
+def contrastive_loss(
+    similarity: Similarity, own: Sides, every: Sides, right: Tensor, settings: ContrastSettings
+) -> Tensor:
     """Cross-entropy of the right text among all, and of the right picture, halved (Radford et al. 2021, figure 3).
 
     own (B, E), every (N, E), right (B, N) booleans -> the sum over the B own rows.
     """
     wanted = right.float() / right.sum(1, keepdim=True)
     wanted = (1 - settings.smoothing) * wanted + settings.smoothing / right.shape[1]
-    to_texts = model.similarity(own[0], every[1])
-    to_images = model.similarity(every[0], own[1]).T
+    to_texts = similarity(own[0], every[1])
+    to_images = similarity(every[0], own[1]).T
     loss: Tensor = -0.5 * (wanted * (to_texts.log_softmax(1) + to_images.log_softmax(1))).sum()
     return loss
 
 
-def sigmoid_loss(model: DualEncoder, own: Sides, every: Sides, right: Tensor, settings: ContrastSettings) -> Tensor:
+def sigmoid_loss(
+    similarity: Similarity, own: Sides, every: Sides, right: Tensor, settings: ContrastSettings
+) -> Tensor:
     """Each pair by itself: does it belong together? (Zhai et al. 2023, algorithm 1)."""
-    logits = model.similarity(own[0], every[1])
+    logits: Tensor = similarity(own[0], every[1])
     return -logsigmoid(torch.where(right, logits, -logits)).sum()
 
 
-CONTRASTS: Mapping[str, Callable[[DualEncoder, Sides, Sides, Tensor, ContrastSettings], Tensor]] = {
+CONTRASTS: Mapping[str, Callable[[Similarity, Sides, Sides, Tensor, ContrastSettings], Tensor]] = {
     "contrastive": contrastive_loss,
     "sigmoid": sigmoid_loss,
 }
+
+
+def similarity_of(model: Matching) -> Similarity:
+    """E2216 for a model without a common space."""
+    if model.similarity is None:
+        raise DanluError("E2216")
+    return model.similarity
 
 
 class PairObjective:
@@ -71,17 +85,20 @@ class PairObjective:
         return {self.kind: batch.rows}
 
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        trained = cast(DualEncoder, model)
+        return {self.kind: self.compared(model, self.embed(model, batch), batch.targets)}
+
+    def compared(self, model: nn.Module, sides: Sides, targets: Mapping[str, Tensor]) -> Tensor:
+        """The summed loss of rows; or, where a piece has been told gradients, what hands them on."""
+        trained = cast(Matching, model)
         if trained.training:
-            trained.similarity.clamp()
-        sides = self.embed(trained, batch)
-        if GRADIENTS[0] in batch.targets:
-            return {self.kind: _handed_on(trained, sides, batch.targets)}
-        return {self.kind: self._loss(trained, sides, batch.targets["alike"])}
+            similarity_of(trained).clamp()
+        if GRADIENTS[0] in targets:
+            return _handed_on(similarity_of(trained), sides, targets)
+        return self._loss(trained, sides, targets["alike"])
 
     def embed(self, model: nn.Module, batch: Batch) -> Sides:
         """Both sides of each pair, (B, E)."""
-        trained, inputs = cast(DualEncoder, model), batch.inputs
+        trained, inputs = cast(Matching, model), batch.inputs
         return trained.embed_image(inputs["images"]), trained.embed_text(inputs["tokens"], inputs.get("valid"))
 
     def whole(self, model: nn.Module, pieces: Sequence[Batch], embed: Callable[[int], Sides]) -> list[Batch]:
@@ -89,14 +106,15 @@ class PairObjective:
 
         embed: the sides of the piece of this number, with the chance it will have again when it hands on.
         """
-        trained = cast(DualEncoder, model)
-        trained.similarity.clamp()
+        trained = cast(Matching, model)
+        similarity = similarity_of(trained)
+        similarity.clamp()
         with torch.no_grad():
             found = [embed(number) for number in range(len(pieces))]
         images, texts = (torch.cat(side).requires_grad_() for side in zip(*found, strict=True))
         alike = torch.cat([piece.targets["alike"] for piece in pieces]).to(images.device)
         loss = self._loss(trained, (images, texts), alike)
-        learned = list(trained.similarity.parameters())
+        learned = list(similarity.parameters())
         to_images, to_texts, *to_learned = torch.autograd.grad(loss, [images, texts, *learned])
         rows = [piece.rows for piece in pieces]
         shares = torch.stack([loss.detach(), *to_learned]).div(sum(rows)).expand(sum(rows), -1)
@@ -107,7 +125,7 @@ class PairObjective:
             for piece, *given in parts
         ]
 
-    def _loss(self, model: DualEncoder, own: Sides, alike: Tensor) -> Tensor:
+    def _loss(self, model: Matching, own: Sides, alike: Tensor) -> Tensor:
         everywhere = model.training and not self.world.alone
         every, others = own, alike
         if everywhere:
@@ -118,7 +136,7 @@ class PairObjective:
             lengths = [int(each[0]) for each in self.world.numbers([len(alike)])] if everywhere else []
             first = sum(lengths[: self.world.rank])
             right = torch.eye(len(others), dtype=torch.bool, device=alike.device)[first : first + len(alike)]
-        return CONTRASTS[self.kind](model, own, every, right, self.settings)
+        return CONTRASTS[self.kind](similarity_of(model), own, every, right, self.settings)
 
 
 # What a piece is told beside its rows: gradients of both embeddings (B, E), and its share (B, 1 + learned) of the loss
@@ -126,11 +144,11 @@ class PairObjective:
 GRADIENTS = ("images_gradient", "texts_gradient", "shares")
 
 
-def _handed_on(model: DualEncoder, sides: Sides, targets: Mapping[str, Tensor]) -> Tensor:
+def _handed_on(similarity: Similarity, sides: Sides, targets: Mapping[str, Tensor]) -> Tensor:
     """A number of the loss's share in value, and whose gradient is the piece's part of the loss's."""
     loss, *learned = targets["shares"].sum(0)
     carried = (sides[0] * targets["images_gradient"]).sum() + (sides[1] * targets["texts_gradient"]).sum()
-    for parameter, gradient in zip(model.similarity.parameters(), learned, strict=True):
+    for parameter, gradient in zip(similarity.parameters(), learned, strict=True):
         carried = carried + parameter * gradient
     handed: Tensor = loss + carried - carried.detach()
     return handed

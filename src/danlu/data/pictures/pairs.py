@@ -8,7 +8,7 @@ it); the name of the folder that a picture lies in (a class folder).
 import io
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from danlu.data.builtin_pictures import PREFIX, builtin_pictures
 from danlu.data.ledger import Ledger
 from danlu.data.lines import opened
 from danlu.data.pictures.boxes import Box, FolderBox, TableBox, is_box, open_box
+from danlu.data.pictures.questions import Question, asking
 from danlu.data.pictures.settings import PictureSettings
 from danlu.data.sources import SUFFIXES as TABLES
 from danlu.data.tables import READERS, SAMPLE, Record, text_of
@@ -31,7 +32,7 @@ from danlu.voice import Voice
 TABLE_NAMES = ("captions", "metadata", "labels", "annotations", "index")
 IMAGE_COLUMNS = (
     "image", "file_name", "filename", "image_path", "picture", "path", "file", "img", "jpg", "png", "webp", "video",
-    "film", "图片", "文件名", "路径",
+    "film", "image_id", "图片", "文件名", "路径",
 )  # fmt: skip
 CAPTION_COLUMNS = ("caption", "captions", "text", "txt", "title", "alt", "description", "说明", "描述", "标题", "文本")
 SIDECARS = (".txt", ".caption", ".text", ".json")
@@ -40,13 +41,15 @@ FEW = 10  # broken rows that any source may have
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture, or film, and what is said of it. place: a box, or a Parquet file; member: a name in it, or a row."""
+    """One picture, or film, and what is said of it, or asked about it. place: a box, or a Parquet file; member: a name
+    in it, or a row."""
 
     place: Box | Path
     member: str | int
     captions: tuple[str, ...]
     where: str  # for people
     line: int = 0
+    questions: tuple[Question, ...] = ()
 
     def read(self) -> bytes:
         """E2204."""
@@ -59,21 +62,36 @@ class Pair:
         return isinstance(self.member, str) and self.member.lower().endswith(FILMS)
 
 
+class Said(NamedTuple):
+    """What a row, or a small file, says of a picture."""
+
+    captions: tuple[str, ...] = ()
+    questions: tuple[Question, ...] = ()
+
+    def of(self, place: Box, member: str, where: str, line: int) -> Pair:
+        return Pair(place, member, self.captions, where, line, self.questions)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.captions or self.questions)
+
+
 class Found(NamedTuple):
-    """A caption's row before its picture has been looked for."""
+    """A row before its picture has been looked for."""
 
     image: Any
-    captions: tuple[str, ...]
+    said: Said
     line: int
 
 
 @dataclass
 class Pairing:
-    """One pass over sources; nothing large is read but tables."""
+    """One pass over sources; nothing large is read but tables. asks: whether questions are looked for, too."""
 
     settings: PictureSettings
     ledger: Ledger
     voice: Voice
+    asks: bool = False
     said: set[str] = field(default_factory=set)
 
     def pairs(self, paths: Sequence[str]) -> list[Pair]:
@@ -110,7 +128,7 @@ class Pairing:
             for each in tables:
                 yield from self._table(box, each, f"{name}/{each}")
             return
-        pictures = [each for each in box.members if each.lower().endswith((*SUFFIXES, *FILMS))]
+        pictures = [each for each in box.members if _is_picture(each)]
         beside = _sidecars(box)
         if beside:
             yield from self._beside(box, name, pictures, beside)
@@ -129,9 +147,9 @@ class Pairing:
         for number, each in enumerate(pictures, 1):
             self.ledger.count()
             told = beside.get(_key(each))
-            captions = self._told(box, told) if told else ()
-            if captions:
-                yield Pair(box, each, captions, f"{name}/{each}", number)
+            said = self._told(box, told) if told else Said()
+            if not said.empty:
+                yield said.of(box, each, f"{name}/{each}", number)
             else:
                 self.ledger.drop("no caption", f"{name}/{each}", number)
         for key, told in beside.items():
@@ -139,40 +157,48 @@ class Pairing:
                 self.ledger.count()
                 self.ledger.drop("no picture", f"{name}/{told}", 0)
 
-    def _told(self, box: Box, name: str) -> tuple[str, ...]:
-        """The captions in a small file beside a picture."""
+    def _told(self, box: Box, name: str) -> Said:
+        """What a small file beside a picture says."""
         raw = box.read(name)
         try:
             text = raw.decode("utf8")
         except UnicodeDecodeError:
-            return ()
+            return Said()
         if not name.lower().endswith(".json"):
-            return _captions(text)
+            return Said(_captions(text))
         try:
             values = json.loads(text)
         except (ValueError, RecursionError):
-            return ()
+            return Said()
+        values = values if isinstance(values, dict) else {}
+        ask = asking(self.settings, list(values), name) if self.asks else None
+        if ask:
+            return Said((), ask(values))
         known = CAPTION_COLUMNS if self.settings.text == "auto" else (self.settings.text,)
-        column = next((each for each in known if isinstance(values, dict) and each in values), None)
-        return _captions(values[column]) if column else ()
+        column = next((each for each in known if each in values), None)
+        return Said(_captions(values[column])) if column else Said()
 
     def _table(self, box: Box, member: str, name: str) -> Iterator[Pair]:
         folder = PurePosixPath(member).parent
         named: set[str] = set()
+        stems: dict[str, str] = {}
         for row in self._rows(box, member, name):
             path = (folder / str(row.image)).as_posix()
             at = path if path in box.members else str(row.image).lstrip("./")
+            if at not in box.members and not PurePosixPath(at).suffix:
+                stems = stems or {_key(each): each for each in box.members if _is_picture(each)}
+                at = stems.get(path, stems.get(at, at))
             named.add(at)
-            if not row.captions:
+            if row.said.empty:
                 self.ledger.drop("no caption", name, row.line)
             elif at not in box.members:
                 self.ledger.drop("no picture", name, row.line)
             else:
-                yield Pair(box, at, row.captions, f"{name}:{row.line}", row.line)
+                yield row.said.of(box, at, f"{name}:{row.line}", row.line)
         if _is_table(member):
             below = "" if folder == PurePosixPath(".") else f"{folder}/"
             for each in box.members:
-                if each.startswith(below) and each.lower().endswith((*SUFFIXES, *FILMS)) and each not in named:
+                if each.startswith(below) and _is_picture(each) and each not in named:
                     self.ledger.count()
                     self.ledger.drop("no caption", f"{box.where}/{each}", 0)
 
@@ -191,14 +217,25 @@ class Pairing:
             return
         names = list(dict.fromkeys(each for record in sample for each in record.values))
         image = _column(self.settings.image, IMAGE_COLUMNS, names, name, "image")
-        column, take = self._caption(sample, [each for each in names if each != image], name)
-        self._say(f"pictures: {image}, captions: {column}", f"图片列：{image}，说明列：{column}")
+        take = self._taking(sample, [each for each in names if each != image], image, name)
         for record in itertools.chain(sample, records):
             value = record.values.get(image)
             if value is None:
                 self.ledger.drop("no picture", name, record.line)
             else:
-                yield Found(value, _captions(take(record)), record.line)
+                yield Found(value, take(record), record.line)
+
+    def _taking(
+        self, sample: Sequence[Record], names: Sequence[str], image: str, where: str
+    ) -> Callable[[Record], Said]:
+        """How to take what a row says: questions with answers, where there are such columns, or a caption."""
+        ask = asking(self.settings, names, where) if self.asks else None
+        if ask:
+            self._say(f"pictures: {image}, asked: {ask.name}", f"图片列：{image}，问答列：{ask.name}")
+            return lambda record: Said((), ask(record.values))
+        column, take = self._caption(sample, names, where)
+        self._say(f"pictures: {image}, captions: {column}", f"图片列：{image}，说明列：{column}")
+        return lambda record: Said(_captions(take(record)))
 
     def _caption(self, sample: Sequence[Record], names: Sequence[str], where: str) -> Any:
         """(which column, how to take it)."""
@@ -220,14 +257,13 @@ class Pairing:
             raise DanluError("E1208", where=name, found=str(error).splitlines()[0]) from error
         if not records:
             return
-        column, take = self._caption(records[:SAMPLE], wanted, name)
-        self._say(f"pictures: {image}, captions: {column}", f"图片列：{image}，说明列：{column}")
+        take = self._taking(records[:SAMPLE], wanted, image, name)
         box = ParquetBox(place, image, len(records))
         for record in records:
             self.ledger.count()
-            captions = _captions(take(record))
-            if captions:
-                yield Pair(box, str(record.line - 1), captions, f"{name}:{record.line}", record.line)
+            said = take(record)
+            if not said.empty:
+                yield said.of(box, str(record.line - 1), f"{name}:{record.line}", record.line)
             else:
                 self.ledger.drop("no caption", name, record.line)
 
@@ -301,6 +337,10 @@ def _column(wanted: str, known: Sequence[str], names: Sequence[str], where: str,
     if found is None:
         raise DanluError("E2209", where=where, found=list(names), possible=known[:4], name=what)
     return found
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith((*SUFFIXES, *FILMS))
 
 
 def _is_table(name: str) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,36 +58,60 @@ class Gathered:
     def films(self) -> bool:
         return all(pair.is_film for pair in self.training)
 
+    def kinds(self) -> list["Gathered"]:
+        """Pictures and films apart, each kind that there is; they share the ledger."""
+        found = []
+        for film in (False, True):
+            sides = [[pair for pair in side if pair.is_film == film] for side in (self.training, self.validation)]
+            if sides[0]:
+                found.append(Gathered(sides[0], sides[1], self.ledger))
+        return found
 
-def gather(settings: PictureSettings, voice: Voice) -> Gathered:
-    """Pairs by their files; several captions of one picture become one pair. Errors of `Pairing.pairs`."""
+
+def gather(settings: PictureSettings, voice: Voice, asks: bool = False) -> Gathered:
+    """Pairs by their files; all that is said of one picture becomes one pair. asks: questions are wanted, too. Errors
+    of `Pairing.pairs`."""
     ledger = Ledger()
-    pairing = Pairing(settings, ledger, voice)
+    pairing = Pairing(settings, ledger, voice, asks)
     sides = [_merged(pairing.pairs(paths), ledger) for paths in (settings.paths, settings.validation)]
     return Gathered(sides[0], sides[1], ledger)
+
+
+class Divided(NamedTuple):
+    """Decoded pictures of one shape, and which of them belong to which side; held out of another store, or of this."""
+
+    training: Store
+    trained: NDArray[np.int64]
+    validation: Store
+    held: NDArray[np.int64]
 
 
 def prepare(
     gathered: Gathered, settings: PictureSettings, processor: Processor, encode: Encode, voice: Voice
 ) -> Prepared:
     """encode: captions to framed ids. E1224 where a side is empty; errors of `fill`."""
-    ledger = replace(gathered.ledger, dropped=gathered.ledger.dropped.copy(), details=list(gathered.ledger.details))
-    geometry = Geometry(processor, settings.frames if gathered.films else 0, settings.pixels)
-    store = fill(gathered.training, geometry, settings.cache_folder, ledger, voice)
-    if settings.validation:
-        other = fill(gathered.validation, geometry, settings.cache_folder, ledger, voice)
-        training, held = (
-            _side(store, np.arange(len(store.pairs)), encode),
-            _side(other, np.arange(len(other.pairs)), encode),
-        )
-    else:
-        share = settings.held_out if settings.held_out != "auto" else min(AUTO_SHARE, AUTO_MOST / len(store.pairs))
-        apart = _apart(store, float(share)) if share else np.zeros(len(store.pairs), bool)
-        if apart.all() or (share and not apart.any()):
-            raise DanluError("E1224", share=f"{share:.1%}", found=f"{len(store.pairs)}")
-        training, held = (_side(store, np.flatnonzero(part), encode) for part in (~apart, apart))
+    ledger = gathered.ledger.copied()
+    made = divide(gathered, settings, processor, ledger, voice)
+    training, held = _side(made.training, made.trained, encode), _side(made.validation, made.held, encode)
     ledger.trained, ledger.held_out = len(training.pairs), len(held.pairs)
     return Prepared(training, held if held.pairs else None, ledger.check())
+
+
+def divide(
+    gathered: Gathered, settings: PictureSettings, processor: Processor, ledger: Ledger, voice: Voice
+) -> Divided:
+    """Every picture decoded, or in the ledger, and put on a side. E1224 where one is empty; errors of `fill`."""
+    geometry = Geometry(processor, settings.frames if gathered.films else 0, settings.pixels)
+    store = fill(gathered.training, geometry, settings.cache_folder, ledger, voice)
+    if settings.validation and gathered.validation:
+        other = fill(gathered.validation, geometry, settings.cache_folder, ledger, voice)
+        return Divided(store, np.arange(len(store.pairs)), other, np.arange(len(other.pairs)))
+    automatic = settings.held_out == "auto"
+    share = min(AUTO_SHARE, AUTO_MOST / len(store.pairs)) if automatic else settings.held_out
+    apart = _apart(store, float(share)) if share and not settings.validation else np.zeros(len(store.pairs), bool)
+    if apart.all() or (share and not settings.validation and not apart.any()):
+        raise DanluError("E1224", share=f"{share:.1%}", found=f"{len(store.pairs)}")
+    return Divided(store, np.flatnonzero(~apart), store, np.flatnonzero(apart))
 
 
 def _side(store: Store, index: NDArray[np.int64], encode: Encode) -> Side:
@@ -100,7 +125,7 @@ def _side(store: Store, index: NDArray[np.int64], encode: Encode) -> Side:
 def _apart(store: Store, share: float) -> NDArray[np.bool_]:
     """Which pictures are kept apart: by the hash of the caption where captions vary, else of the picture, so that
     whatever is equal falls on one side."""
-    firsts = [pair.captions[0] for pair in store.pairs]
+    firsts = [pair.captions[0] if pair.captions else "" for pair in store.pairs]
     varied = len(set(firsts)) >= VARIED * len(firsts)
     keys = (text.encode() for text in firsts) if varied else (pixels.tobytes() for pixels in store.pixels)
     chance = np.array([int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) / 2**64 for key in keys])
@@ -118,7 +143,8 @@ def _merged(pairs: Sequence[Pair], ledger: Ledger) -> list[Pair]:
         if at == len(merged):
             merged.append(pair)
         else:
-            both = dict.fromkeys((*merged[at].captions, *pair.captions))
-            merged[at] = replace(merged[at], captions=tuple(both))
+            captions = dict.fromkeys((*merged[at].captions, *pair.captions))
+            questions = dict.fromkeys((*merged[at].questions, *pair.questions))
+            merged[at] = replace(merged[at], captions=tuple(captions), questions=tuple(questions))
             ledger.read = (ledger.read or 1) - 1
     return merged

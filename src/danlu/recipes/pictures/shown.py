@@ -42,7 +42,11 @@ def shown(found: Embedded, side: Side) -> Data:
 
 def thumbnail(side: Side, number: int, edge: int = EDGE) -> str:
     """A small PNG in base64; of a film, its first, middle and last frame side by side."""
-    pixels: Pixels = np.asarray(side.data.pixels[side.data.index[number]])
+    return thumbnail_of(np.asarray(side.data.pixels[side.data.index[number]]), edge)
+
+
+def thumbnail_of(pixels: Pixels, edge: int = EDGE) -> str:
+    """The same of pixels ([frames,] height, width, 3)."""
     frames = [pixels] if pixels.ndim == 3 else [pixels[0], pixels[len(pixels) // 2], pixels[-1]]
     row = np.concatenate(frames, axis=1)
     picture = Image.fromarray(row)

@@ -21,7 +21,7 @@ from danlu.data.sources import DataSettings, all_files, resolved
 from danlu.errors import DanluError
 from danlu.files import replace_file
 from danlu.recipes.pictures.inspect import inspect as inspect_pictures
-from danlu.recipes.pictures.plan import sees_pictures
+from danlu.recipes.pictures.plan import kind_of_start
 from danlu.recipes.preparing.labelled import check_leaks, is_labelled, split_labelled
 from danlu.recipes.preparing.prepare import prepared
 from danlu.recipes.pretraining.loading import loading
@@ -71,7 +71,7 @@ def data(call: Call) -> Answer:
 def inspect(call: Call) -> Answer:
     """Exactly what a pretraining run of this START on this DATA would see, from its first row on."""
     settings = call.only("rows", "html").build(Data)
-    if sees_pictures(call):
+    if kind_of_start(call) == "dual":
         return inspect_pictures(call, settings.rows, settings.html)
     ready = plan(call.without("rows", "html"))
     if call.dry_run:

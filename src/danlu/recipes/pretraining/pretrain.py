@@ -17,8 +17,9 @@ from danlu.generate.engine import Engine
 from danlu.models.build import build as build_model
 from danlu.models.families import Family
 from danlu.recipes.estimating.score import record
-from danlu.recipes.pictures.plan import sees_pictures
+from danlu.recipes.pictures.plan import kind_of_start
 from danlu.recipes.pictures.pretrain import pretrain as pretrain_pictures
+from danlu.recipes.pictures.speaking.learn import pretrain as pretrain_seeing
 from danlu.recipes.pretraining.defaults import say
 from danlu.recipes.pretraining.loading import Loading, Part, loading
 from danlu.recipes.pretraining.objectives import Chosen, choose, marker_tokens
@@ -47,8 +48,9 @@ CHECKED = 200  # batches that an evaluation while training looks at, at most
 
 def pretrain(call: Call) -> Answer:
     """The verb."""
-    if sees_pictures(call):
-        return pretrain_pictures(call)
+    kinds = {"dual": pretrain_pictures, "multimodal": pretrain_seeing}
+    if own := kinds.get(kind_of_start(call) or ""):
+        return own(call)
     further = "next:  danlu chat {run}", "下一步：  danlu chat {run}"
     return perform(call, "pretrain", plan, introduce, carry_out, further)
 

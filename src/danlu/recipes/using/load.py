@@ -11,8 +11,10 @@ from danlu.errors import DanluError
 from danlu.generate.answer import Answerer
 from danlu.generate.engine import Engine
 from danlu.generate.matching import Matcher
+from danlu.generate.seeing import Seer
 from danlu.models.classifier import Classifier
 from danlu.models.dual import DualEncoder
+from danlu.models.multimodal import MultimodalModel
 from danlu.recipes.starting.start import DTYPES, find_device
 from danlu.train.hardware import compute_precision
 
@@ -36,6 +38,8 @@ def put_to_use(
         switch(checkpoint.model, next(iter(adapters)))
     if isinstance(checkpoint.model, DualEncoder):
         return Matcher(checkpoint)
+    if isinstance(checkpoint.model, MultimodalModel):
+        return Seer(checkpoint)
     if not isinstance(checkpoint.model, Classifier):
         return Engine(checkpoint)
     return Answerer(checkpoint, dtype is None and compute_precision("auto", place) == torch.bfloat16)

@@ -38,6 +38,8 @@ MEASURES: Mapping[str, Measure] = {
         }.items()
         for rank in (1, 5, 10)
     },
+    "swapped": Measure("swapped", "  shown another picture instead", "  换成另一张图片时", "{:.2%}"),
+    "prior": Measure("prior", "  without looking: the usual answer", "  不看图，只答最常见的答案", "{:.2%}"),
     "zero_shot": Measure("zero_shot", "named without training", "零样本命名准确率", "{:.2%}", dear=True),
     "probe": Measure("probe", "linear probe", "线性探针准确率", "{:.2%}", dear=True),
 }  # fmt: skip

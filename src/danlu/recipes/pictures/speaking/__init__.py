@@ -1,0 +1,1 @@
+"""Language models that see: from pictures, questions and captions to a model that answers."""
