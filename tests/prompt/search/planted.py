@@ -100,7 +100,12 @@ def _random_edits(start: tuple[str, ...], synonyms: Any, seed: int) -> Searcher:
 
 def editing(seed: int) -> Planted:
     start, quality, synonyms = text(seed)
-    return Planted(start, quality, lambda: edits(start, Thesaurus(synonyms, start), seed), lambda: _random_edits(start, synonyms, seed))
+    return Planted(
+        start,
+        quality,
+        lambda: edits(start, Thesaurus(synonyms, start), seed),
+        lambda: _random_edits(start, synonyms, seed),
+    )
 
 
 def evolving(seed: int) -> Planted:

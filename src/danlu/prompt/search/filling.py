@@ -79,8 +79,14 @@ def _likeliest(
         further.sort(key=lambda each: -each[0])
         done += [each for each in further[:beams] if each[1][-1] == sentinels[SPANS]]
         held = [each for each in further if each[1][-1] != sentinels[SPANS]][:beams]
+    done += [(value, _closed(tokens, sentinels)) for value, tokens in held]
     ranked = sorted(done, key=lambda each: -each[0] / len(each[1]))[:beams]
     return [_spans(tokens[1:], sentinels) for _, tokens in ranked], read
+
+
+def _closed(tokens: tuple[int, ...], sentinels: Sequence[int]) -> tuple[int, ...]:
+    """Spans that were not ended, ended."""
+    return (*tokens, *(each for each in sentinels if each not in tokens))
 
 
 def _spans(tokens: Sequence[int], sentinels: Sequence[int]) -> Spans:
