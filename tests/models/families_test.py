@@ -31,9 +31,20 @@ PRINTED = {
 def test_every_size_can_be_written_and_read(name: str) -> None:
     family, config = fresh(name)
     hf = json.loads(json.dumps(family.write(config)))
-    assert family.reader(hf) == config
+    assert as_published(family.reader(hf)) == as_published(config)
     assert read_config(json.loads(config.model_dump_json())) == config
     assert config.length
+
+
+def as_published(config: Any) -> dict[str, Any]:
+    """What a config says of a model; how its first weights were drawn is not published."""
+
+    def plain(data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {name: plain(each) for name, each in data.items() if name != "scheme"}
+
+    return plain(config.model_dump())
 
 
 @pytest.mark.parametrize("name", FAMILIES)

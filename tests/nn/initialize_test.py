@@ -20,7 +20,7 @@ def spread(model: nn.Module, name: str) -> float:
 @pytest.mark.parametrize(
     ("name", "tensor", "deviation"),
     [
-        ("bert", "blocks.0.mlp.down", 0.02),
+        ("bert", "blocks.0.mlp.down", (4 * WIDTH) ** -0.5),
         ("gpt2", "blocks.0.mlp.up", 0.02),
         ("gpt2", "blocks.0.mlp.down", 0.02 / math.sqrt(2 * 2)),
         ("gpt2", "blocks.1.attention.output", 0.02 / math.sqrt(2 * 2)),
@@ -46,6 +46,22 @@ def test_decoders_and_encoders(name: str, tensor: str, deviation: float) -> None
 )
 def test_t5(tensor: str, deviation: float) -> None:
     assert spread(build(fresh("t5-tiny")[1]), f"{tensor}.weight") == pytest.approx(deviation, rel=0.25)
+
+
+def test_a_small_encoder_looks_at_its_neighbours_first() -> None:
+    """Mean score of the first layer by distance: highest at the token itself, lower at each step away from it."""
+    model = build(fresh("bert-tiny")[1])
+    tokens = torch.randint(5, 4096, (64, 32), generator=torch.Generator().manual_seed(0))
+    x = model.tower.embedding(tokens, torch.arange(32)[None])
+    attention = model.tower.transformer.blocks[0].attention
+    scores = (attention.query(x) @ attention.key(x).mT).mean(0)
+    near = [scores.diagonal(-distance).mean().item() for distance in range(5)]
+    assert near == sorted(near, reverse=True)
+    assert near[1] > scores.mean() + scores.std()
+
+
+def test_a_published_size_starts_as_it_was_published() -> None:
+    assert fresh("bert-base")[1].initial.scheme == "normal"
 
 
 def test_norms_start_as_the_identity_and_biases_at_zero() -> None:
@@ -82,15 +98,15 @@ def test_a_tensor_s_draw_does_not_depend_on_the_others() -> None:
 
 @pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.kind != "dual"])
 def test_first_guesses_are_nearly_even(name: str) -> None:
-    """A fresh model's loss is close to that of guessing. PaLM and T5 v1.0 tie a table of unit variance, so that each
-    token first of all guesses itself."""
+    """A fresh model's loss is close to that of guessing. PaLM and T5 v1.0 tie a table of unit variance, and small BARTs
+    one of the norm of what stands before it, so that each token first of all guesses itself."""
     config = fresh(f"{name}-tiny", vocabulary=500)[1]
     model = build(config).eval()
     tokens = torch.randint(500, (4, 16), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = model(tokens, tokens) if config.kind == "sequence_to_sequence" else model(tokens)
     assert logits.logsumexp(-1).mean() - logits.mean() == pytest.approx(
-        math.log(logits.shape[-1]), abs=1.8 if name in ("palm", "t5") else 0.7
+        math.log(logits.shape[-1]), abs=1.8 if name in ("palm", "palm-vision", "t5", "bart") else 0.7
     )
 
 

@@ -15,14 +15,17 @@ from torch import Tensor, nn
 
 from danlu.settings import Settings
 
+Scheme = Literal["normal", "residual", "t5", "fan_in", "towers", "local"]
+
 
 class InitialConfig(Settings):
     """normal: N(0, std) (BERT). residual: the same, with what is added to the stream divided by sqrt(2 depth) (GPT-2).
     t5: by fan-in with unscaled scores (Raffel et al. 2020, Mesh TensorFlow). fan_in: N(0, 1/inputs), embeddings N(0, 1)
     (PaLM, section 5). towers: by width and depth of each tower, as CLIP was (Radford et al. 2021); convolutions by what
-    leaves them (He et al. 2015)."""
+    leaves them (He et al. 2015). local: as fan_in, and each token looks at its neighbours from the first step on, see
+    `local`."""
 
-    scheme: Literal["normal", "residual", "t5", "fan_in", "towers"] = "normal"
+    scheme: Scheme = "normal"
     std: float = Field(0.02, gt=0)  # of normal and residual; a factor in the others (1 is the paper's)
 
 
@@ -47,8 +50,11 @@ def initialize(model: nn.Module, config: InitialConfig, seed: int = 0, only: Ite
                 elif parameter.ndim < 2:
                     beginnings = getattr(module, "beginnings", {})
                     parameter.fill_(beginnings.get(name.rpartition(".")[2], float(name.endswith("weight"))))
+                elif config.scheme == "local" and name.endswith("embedding.positions.weight"):
+                    parameter.copy_(SALIENCE * parameter.shape[1] ** -0.5 * sinusoids(*parameter.shape))
                 else:
-                    draw = torch.randn(parameter.shape, generator=generator_of(seed, name))
+                    source = name.replace("attention.key", "attention.query") if config.scheme == "local" else name
+                    draw = torch.randn(parameter.shape, generator=generator_of(seed, source))
                     parameter.copy_(draw * deviation(name, parameter, model, config))
 
 
@@ -95,8 +101,27 @@ def towers(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig
     return config.std / math.sqrt(2 * width * _depth(model, name))
 
 
+def local(name: str, parameter: Tensor, model: nn.Module, config: InitialConfig) -> float:
+    """A small encoder with positions in a table otherwise spends thousands of steps knowing how frequent words are and
+    nothing of what stands around them. Here positions begin as sinusoids (Vaswani et al. 2017, section 3.5), and keys
+    as their queries (Trockman, Kolter 2023): a score is then the larger the nearer two tokens are."""
+    inside = ".blocks." in name or "embedding." in name
+    return float(parameter.shape[1] ** -0.5) if inside else config.std
+
+
+SALIENCE = 2.0  # of positions beside tokens, as lengths of vectors
+SLOWEST = 1000.0  # wavelengths go from 2π to 2π times so many tokens
+
+
+def sinusoids(count: int, width: int) -> Tensor:
+    """(count, width), each number's mean square one."""
+    rates = SLOWEST ** -torch.linspace(0, 1, (width + 1) // 2)
+    angles = torch.arange(count)[:, None] * rates
+    return 2**0.5 * torch.cat((angles.sin(), angles.cos()), 1)[:, :width]
+
+
 DEVIATIONS: dict[str, Deviation] = {
-    "normal": normal, "residual": residual, "t5": t5, "fan_in": fan_in, "towers": towers,
+    "normal": normal, "residual": residual, "t5": t5, "fan_in": fan_in, "towers": towers, "local": local,
 }  # fmt: skip
 
 

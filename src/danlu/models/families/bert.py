@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from danlu.models.families.family import MINI, SMALL, TINY, Family, Hf, activation, only, published_activation
+from danlu.models.families.family import LOCAL, MINI, SMALL, TINY, Family, Hf, activation, only, published_activation
 from danlu.models.language import LanguageModelConfig
 from danlu.models.weights import Stored, Table
 from danlu.nn.attention import AttentionConfig
 from danlu.nn.embedding import TokenEmbeddingConfig
 from danlu.nn.heads import HeadConfig
-from danlu.nn.initialize import InitialConfig
+from danlu.nn.initialize import InitialConfig, Scheme
 from danlu.nn.mlp import ActivationName, MlpConfig, NormConfig
 from danlu.nn.positions import LearnedPositions
 from danlu.nn.transformer import TransformerConfig
@@ -19,7 +19,7 @@ def bert(
     *, width: int, depth: int, heads: int, inner: int | None = None, vocabulary: int = 30_522, length: int = 512,
     offset: int = 0, segments: int = 2, dropout: float = 0.1, attention_dropout: float = 0.1,
     activation: ActivationName = "gelu", transform: ActivationName | None = None, eps: float = 1e-12, tied: bool = True,
-    std: float = 0.02, pairs: bool = False,
+    std: float = 0.02, initial: Scheme = "normal", pairs: bool = False,
 ) -> LanguageModelConfig:  # fmt: skip
     """An encoder with norms after each sum. offset: rows of the position table kept for padding. pairs: with a
     head for next-sentence prediction."""
@@ -40,7 +40,7 @@ def bert(
             dropout=dropout,
         ),
         head=HeadConfig(tied=tied, bias=True, transform=transform or activation, norm=norm),
-        initial=InitialConfig(std=std),
+        initial=InitialConfig(scheme=initial, std=std),
         pairs=pairs,
     )
 
@@ -139,7 +139,7 @@ ROBERTA_TABLES = {tied: _table("roberta.", "lm_head", ROBERTA_HEAD, tied, {}) fo
 ROBERTA_WORDS = {"vocabulary": 50_265, "eps": 1e-5, "segments": 1, "offset": 2, "transform": "gelu"}
 BASE: dict[str, Any] = {"width": 768, "depth": 12, "heads": 12}
 LARGE: dict[str, Any] = {"width": 1024, "depth": 24, "heads": 16}
-COMMON = {"tiny": TINY, "mini": MINI, "base": BASE, "large": LARGE}
+COMMON = {"tiny": TINY | LOCAL, "mini": MINI | LOCAL, "base": BASE, "large": LARGE}
 ROBERTA_SPECIALS = {
     "start": "<s>", "pad": "<pad>", "end": "</s>", "separator": "</s>", "unknown": "<unk>", "mask": "<mask>",
 }  # fmt: skip
@@ -153,7 +153,7 @@ BERT = Family(
     writer=lambda config: _write(config, "bert", WITH_PAIRS if config.pairs else "BertForMaskedLM"),
     table=lambda config: BERT_TABLES[config.head.tied],
     # Turc et al. 2019 for the small ones
-    sizes=COMMON | {"small": SMALL | {"depth": 4}, "medium": SMALL | {"depth": 8}},
+    sizes=COMMON | {"small": SMALL | LOCAL | {"depth": 4}, "medium": SMALL | LOCAL | {"depth": 8}},
     tokenizer="wordpiece",
     specials={
         "pad": "[PAD]",
@@ -176,7 +176,7 @@ ROBERTA = Family(
     reader=read,
     writer=lambda config: _write(config, "roberta", "RobertaForMaskedLM"),
     table=lambda config: ROBERTA_TABLES[config.head.tied],
-    sizes=COMMON | {"small": SMALL},
+    sizes=COMMON | {"small": SMALL | LOCAL},
     tokenizer="bpe",
     specials=ROBERTA_SPECIALS,
     frame=(("start",), ("separator",)),
@@ -192,7 +192,7 @@ XLM_ROBERTA = Family(
     reader=read,
     writer=lambda config: _write(config, "xlm-roberta", "XLMRobertaForMaskedLM"),
     table=lambda config: ROBERTA_TABLES[config.head.tied],
-    sizes=COMMON | {"small": SMALL},
+    sizes=COMMON | {"small": SMALL | LOCAL},
     tokenizer="unigram",
     specials=ROBERTA_SPECIALS,
     frame=(("start",), ("separator",)),

@@ -3,10 +3,11 @@
 from typing import Any, Literal
 
 from danlu.models.families.bert import TOWER, bert
-from danlu.models.families.family import MINI, TINY, Family, Hf, activation, only, published_activation
+from danlu.models.families.family import LOCAL, MINI, TINY, Family, Hf, activation, only, published_activation
 from danlu.models.language import LanguageModelConfig
 from danlu.models.weights import Table
 from danlu.nn.heads import HeadConfig
+from danlu.nn.initialize import Scheme
 from danlu.nn.mlp import ActivationName, NormConfig
 
 Part = Literal["both", "detector", "generator"]
@@ -17,7 +18,7 @@ def electra(
     *, width: int, depth: int, heads: int, inner: int | None = None, table_width: int | None = None,
     vocabulary: int = 30_522, length: int = 512, segments: int = 2, dropout: float = 0.1,
     attention_dropout: float = 0.1, activation: ActivationName = "gelu", eps: float = 1e-12, tied: bool = True,
-    std: float = 0.02, share: float = 0.25, part: Part = "detector",
+    std: float = 0.02, initial: Scheme = "normal", share: float = 0.25, part: Part = "detector",
 ) -> LanguageModelConfig:  # fmt: skip
     """BERT's encoder over tables that may be narrower. share: of the detector's heads that the generator has, each as
     wide. part: both, as they are trained, or one alone, as they are published; then the words are of that one."""
@@ -27,6 +28,7 @@ def electra(
         found = bert(
             width=width, depth=depth, heads=heads, inner=inner, vocabulary=vocabulary, length=length, segments=segments,
             dropout=dropout, attention_dropout=attention_dropout, activation=activation, eps=eps, std=std,
+            initial=initial,
         )  # fmt: skip
         table = found.embedding.model_copy(update={"width": table_width or width, "whole": True})
         return found.model_copy(update={"embedding": table})
@@ -41,7 +43,8 @@ def electra(
     generator = electra(
         width=width // heads * fewer, depth=depth, heads=fewer, inner=inner and inner * fewer // heads,
         table_width=table_width or width, vocabulary=vocabulary, length=length, segments=segments, dropout=dropout,
-        attention_dropout=attention_dropout, activation=activation, eps=eps, tied=tied, std=std, part="generator",
+        attention_dropout=attention_dropout, activation=activation, eps=eps, tied=tied, std=std, initial=initial,
+        part="generator",
     )  # fmt: skip
     return detector.model_copy(update={"generator": generator})
 
@@ -117,8 +120,8 @@ ELECTRA = Family(
     writer=write,
     table=lambda config: TABLE,
     sizes={  # Clark et al. 2020, table 6
-        "tiny": TINY | {"table_width": 64, "share": 0.5},
-        "mini": MINI | {"table_width": 128},
+        "tiny": TINY | LOCAL | {"table_width": 64, "share": 0.5},
+        "mini": MINI | LOCAL | {"table_width": 128},
         "small": {"width": 256, "depth": 12, "heads": 4, "table_width": 128},
         "base": {"width": 768, "depth": 12, "heads": 12, "share": 1 / 3},
         "large": {"width": 1024, "depth": 24, "heads": 16},

@@ -3,22 +3,23 @@
 from typing import Any
 
 from danlu.models.families.bert import BASE, bert
-from danlu.models.families.family import MINI, SMALL, TINY, Family, Hf, only
+from danlu.models.families.family import LOCAL, MINI, SMALL, TINY, Family, Hf, only
 from danlu.models.language import LanguageModelConfig
 from danlu.models.weights import Table
+from danlu.nn.initialize import Scheme
 from danlu.nn.mlp import ActivationName
 
 
 def xlm(
     *, width: int, depth: int, heads: int, languages: tuple[str, ...] = (), vocabulary: int = 95_000,
     length: int = 512, dropout: float = 0.1, attention_dropout: float = 0.1, activation: ActivationName = "gelu",
-    eps: float = 1e-12, tied: bool = True, std: float = 0.02,
+    eps: float = 1e-12, tied: bool = True, std: float = 0.02, initial: Scheme = "normal",
 ) -> LanguageModelConfig:  # fmt: skip
     """BERT's encoder without segments and without a transform before the vocabulary, with a vector for each of
     `languages` (two or more; one language needs none)."""
     config = bert(
         width=width, depth=depth, heads=heads, vocabulary=vocabulary, length=length, segments=0, dropout=dropout,
-        attention_dropout=attention_dropout, activation=activation, eps=eps, tied=tied, std=std,
+        attention_dropout=attention_dropout, activation=activation, eps=eps, tied=tied, std=std, initial=initial,
     )  # fmt: skip
     told = tuple(languages) if len(languages) > 1 else ()
     return config.model_copy(
@@ -116,7 +117,7 @@ XLM = Family(
     table=lambda config: TABLE,
     # the paper's: 12 layers of 1024, 8 heads, 95,000 entries of byte pairs (4.2)
     sizes={
-        "tiny": TINY, "mini": MINI, "small": SMALL, "base": BASE,
+        "tiny": TINY | LOCAL, "mini": MINI | LOCAL, "small": SMALL | LOCAL, "base": BASE,
         "large": {"width": 1024, "depth": 12, "heads": 8},
     },
     tokenizer="bpe",
