@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from danlu.models.families.family import LOCAL, MINI, SMALL, TINY, Family, Hf, activation, only, published_activation
+from danlu.models.families.family import MINI, SMALL, TINY, Family, Hf, activation, only, published_activation
 from danlu.models.sequence_to_sequence import SequenceToSequenceConfig
 from danlu.models.weights import Stored, Table
 from danlu.nn.attention import AttentionConfig
 from danlu.nn.embedding import TokenEmbeddingConfig
 from danlu.nn.heads import HeadConfig
-from danlu.nn.initialize import InitialConfig, Scheme
+from danlu.nn.initialize import InitialConfig
 from danlu.nn.mlp import ActivationName, MlpConfig, NormConfig
 from danlu.nn.positions import LearnedPositions
 from danlu.nn.transformer import TransformerConfig
@@ -18,8 +18,7 @@ def bart(
     *, width: int, depth: int, heads: int, inner: int | None = None, decoder_depth: int | None = None,
     decoder_heads: int | None = None, decoder_inner: int | None = None, vocabulary: int = 50_265, length: int = 1024,
     norm_after: bool = True, scaled: bool = False, dropout: float = 0.1, attention_dropout: float = 0.0,
-    inner_dropout: float = 0.0, activation: ActivationName = "gelu", std: float = 0.02,
-    initial: Scheme = "normal", start: int = 2,
+    inner_dropout: float = 0.0, activation: ActivationName = "gelu", std: float = 0.02, start: int = 2,
 ) -> SequenceToSequenceConfig:  # fmt: skip
     """An encoder and a decoder. norm_after: false for mBART. scaled: token vectors by the root of the width."""
 
@@ -47,7 +46,7 @@ def bart(
         ),
         encoder=stack(depth, heads, inner, decoder=False),
         decoder=stack(decoder_depth or depth, decoder_heads or heads, decoder_inner or inner, decoder=True),
-        initial=InitialConfig(scheme=initial, std=std),
+        initial=InitialConfig(std=std),
         start=start,
         head=HeadConfig(),
     )
@@ -147,7 +146,7 @@ BART = Family(
     reader=read,
     writer=lambda config: _write(config, "bart", "BartForConditionalGeneration"),
     table=table,
-    sizes={name: size | LOCAL for name, size in COMMON.items()}
+    sizes=COMMON
     | {"base": {"width": 768, "depth": 6, "heads": 12}, "large": {"width": 1024, "depth": 12, "heads": 16}},
     tokenizer="bpe",
     specials=SPECIALS,
