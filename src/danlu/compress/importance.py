@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from danlu.compress.calibration import Calibration, Kind, LayerStatistics, Statistics, still
+from danlu.compress.surgery import groups_of
 from danlu.nn.attention import Attention
 from danlu.nn.mlp import Mlp
 from danlu.nn.transformer import Transformer
@@ -43,14 +44,14 @@ def of_inputs(linear: nn.Linear, statistics: LayerStatistics | None, measure: Me
 
 
 def of_heads(attention: Attention, statistics: LayerStatistics | None, measure: Measure) -> Tensor:
-    """Of each group of heads that share keys: (G,)."""
+    """Of each group of heads: (G,)."""
     assert isinstance(attention.output, nn.Linear)
-    worth = of_inputs(attention.output, statistics, measure)
-    if measure == "magnitude":  # what leaves a head is its values times its columns of the output
+    count, _ = groups_of(attention)
+    worth = of_inputs(attention.output, statistics, measure).view(count, -1).sum(1)
+    if measure == "magnitude" and attention.kv_heads == count:  # what leaves a head is made of its values, too
         values = attention.value.weight.detach().float().square().sum(1)
-        groups = worth.view(attention.kv_heads, -1).sum(1)
-        return groups * values.view(attention.kv_heads, -1).sum(1)
-    return worth.view(attention.kv_heads, -1).sum(1)
+        worth = worth * values.view(count, -1).sum(1)
+    return worth
 
 
 def of_units(mlp: Mlp, statistics: LayerStatistics | None, measure: Measure) -> Tensor:

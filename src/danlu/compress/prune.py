@@ -12,7 +12,17 @@ from danlu.compress import importance
 from danlu.compress.calibration import Calibration, Kind, Statistics, linear_layers
 from danlu.compress.settle import settle
 from danlu.compress.sparsify import Pattern, magnitude, sparse_gpt, wanda
-from danlu.compress.surgery import keep_bias, keep_heads, keep_layers, keep_units, narrowed, readers_of, stacks, widths
+from danlu.compress.surgery import (
+    groups_of,
+    keep_bias,
+    keep_heads,
+    keep_layers,
+    keep_units,
+    narrowed,
+    readers_of,
+    stacks,
+    widths,
+)
 from danlu.errors import Both, DanluError
 from danlu.models.build import Model
 from danlu.nn.attention import Attention
@@ -145,19 +155,18 @@ def _heads(change: Prune, model: Model, calibration: Calibration, voice: Voice) 
         if biased:
             shared = torch.stack([worth[path] for path in biased]).sum(0)
             worth |= dict.fromkeys(biased, shared)
-    kept = _chosen(change, worth, {path: (each.kv_heads, each.heads // each.kv_heads, 1)
-                                   for path, each in places.items()}, voice)  # fmt: skip
-    for path, groups in kept.items():
-        attention = places[path]
-        if len(groups) == attention.kv_heads:
-            continue
-        _refit(change, attention, "output", statistics, f"{path}.output", _inputs(attention, groups))
-        keep_heads(attention, groups.tolist())
-    for stack_path, stack in stacks(model):
-        first = f"{stack_path}.blocks.0.attention"
+    groups = {path: groups_of(each) for path, each in places.items()}
+    kept = _chosen(change, worth, {path: (*each, 1) for path, each in groups.items()}, voice)
+    for path, stay in kept.items():
+        count, share = groups[path]
+        if len(stay) < count:
+            columns = stay[:, None] * places[path].head_size * share + torch.arange(places[path].head_size * share)
+            _refit(change, places[path], "output", statistics, f"{path}.output", columns.flatten())
+            keep_heads(places[path], stay.tolist())
+    for path, stack in stacks(model):
+        first = f"{path}.blocks.0.attention"
         if stack.relative_bias and first in kept:
-            attention = places[first]
-            keep_bias(stack.relative_bias, kept[first].tolist(), attention.heads // attention.kv_heads)
+            keep_bias(stack.relative_bias, kept[first].tolist(), groups[first][1])
 
 
 def _units(change: Prune, model: Model, calibration: Calibration, voice: Voice) -> None:
@@ -188,7 +197,7 @@ def _chosen(
     the number is rounded. A place always keeps something."""
     wanted = {path: _count(change, *size, voice=voice) for path, size in sizes.items()}
     if change.uneven:
-        joined = torch.cat([worth[path].cpu() / 1.0 for path in sizes])
+        joined = torch.cat([worth[path].cpu() for path in sizes])
         ranks = joined.argsort(dim=0, descending=True, stable=True).argsort()
         stay = ranks < sum(wanted.values())
         split = torch.split(stay, [size[0] for size in sizes.values()])
@@ -220,12 +229,6 @@ def _refit(change: Prune, owner: nn.Module, name: str, statistics: Statistics, p
     linear = owner.get_submodule(name)
     if change.refit and path in statistics and statistics[path].gram is not None and isinstance(linear, nn.Linear):
         linear.weight[:, inputs.to(linear.weight.device)] = importance.refitted(linear, statistics, path, inputs)
-
-
-def _inputs(attention: Attention, groups: Tensor) -> Tensor:
-    """The inputs of an attention's output layer that groups of heads stand for."""
-    size = attention.head_size * attention.heads // attention.kv_heads
-    return (groups[:, None] * size + torch.arange(size)).flatten()
 
 
 # Layers and width

@@ -18,6 +18,7 @@ from danlu.nn.attention import Attention
 from danlu.nn.factorized import FactorizedConfig, FactorizedLinear
 from danlu.nn.mlp import Mlp
 from danlu.nn.parameters import replace_module, tied_names
+from danlu.nn.quantized import Codes, QuantizedConfig, QuantizedEmbedding, QuantizedLinear
 from danlu.settings import Settings
 
 
@@ -33,7 +34,7 @@ class MlpShape(Settings):
     inner: int = Field(gt=0)
 
 
-Shape = Annotated[AttentionShape | MlpShape | FactorizedConfig, Field(discriminator="kind")]
+Shape = Annotated[AttentionShape | MlpShape | FactorizedConfig | QuantizedConfig, Field(discriminator="kind")]
 _SHAPES: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Shape])
 ORDER = ("attention", "mlp", "factorized", "quantized")  # what has to stand before what
 
@@ -44,7 +45,7 @@ def shape_of(module: nn.Module) -> Settings | None:
         return AttentionShape(heads=module.heads, kv_heads=module.kv_heads, head_size=module.head_size)
     if isinstance(module, Mlp):
         return MlpShape(inner=module.up.out_features)
-    if isinstance(module, FactorizedLinear):
+    if isinstance(module, (FactorizedLinear, Codes)):
         return module.config
     return None
 
@@ -96,6 +97,11 @@ def _give(model: nn.Module, path: str, shape: Settings) -> None:
     elif isinstance(shape, FactorizedConfig) and isinstance(module, nn.Linear):
         bias = module.bias is not None
         replace_module(model, path, FactorizedLinear(module.in_features, module.out_features, bias, shape))
+    elif isinstance(shape, QuantizedConfig) and isinstance(module, nn.Linear):
+        bias = module.bias is not None
+        replace_module(model, path, QuantizedLinear(module.in_features, module.out_features, bias, shape))
+    elif isinstance(shape, QuantizedConfig) and isinstance(module, nn.Embedding):
+        replace_module(model, path, QuantizedEmbedding(module.num_embeddings, module.embedding_dim, shape))
     else:
         raise TypeError(f"{path}: {type(module).__name__}, {shape}")
 

@@ -16,15 +16,25 @@ from danlu.nn.positions import RelativeBias
 from danlu.nn.transformer import Transformer
 
 
+def groups_of(attention: Attention) -> tuple[int, int]:
+    """How many groups of heads go or stay together, and how many heads each has: those that share a key head; where
+    there is one key head alone, each head for itself."""
+    if attention.kv_heads == 1:
+        return attention.heads, 1
+    return attention.kv_heads, attention.heads // attention.kv_heads
+
+
 def keep_heads(attention: Attention, groups: Sequence[int]) -> None:
-    """Keep groups of heads: a key head with the query heads that share it."""
-    size, share = attention.head_size, attention.heads // attention.kv_heads
-    keys = _spread(groups, size, attention.query.weight.device)
-    queries = _spread(groups, size * share, attention.query.weight.device)
+    """Keep these groups of heads."""
+    count, share = groups_of(attention)
+    queries = _spread(groups, attention.head_size * share, attention.query.weight.device)
     attention.query = _kept(attention.query, outputs=queries)
-    attention.key, attention.value = (_kept(each, outputs=keys) for each in (attention.key, attention.value))
     attention.output = _kept(attention.output, inputs=queries)
-    attention.heads, attention.kv_heads = share * len(groups), len(groups)
+    attention.heads = share * len(groups)
+    if attention.kv_heads == count:
+        keys = _spread(groups, attention.head_size, attention.query.weight.device)
+        attention.key, attention.value = (_kept(each, outputs=keys) for each in (attention.key, attention.value))
+        attention.kv_heads = len(groups)
 
 
 def keep_bias(bias: RelativeBias, groups: Sequence[int], share: int) -> None:

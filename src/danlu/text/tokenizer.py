@@ -161,6 +161,15 @@ class Tokenizer:
         rust.add_tokens([AddedToken(token, normalized=False) for token in tokens])
         return Tokenizer(rust, self._names, self._config)
 
+    @property
+    def description(self) -> str:
+        """All of it, as the `tokenizers` library writes it down: JSON."""
+        return str(self._rust.to_str())
+
+    def described(self, description: str) -> "Tokenizer":
+        """The same special tokens and settings with another description."""
+        return Tokenizer(RustTokenizer.from_str(description), self._names, self._config)
+
     def __reduce__(self) -> tuple[Any, ...]:  # worker processes get it as text
         return _rebuilt, (self._rust.to_str(), self._names, self._config)
 

@@ -97,9 +97,8 @@ class DistilObjective:
         if not any(taps):
             means = way(model, batch, None)
         else:
-            with tapped(model, *taps) as mine, torch.no_grad(), tapped(self.teacher.model, *taps) as theirs:
-                with torch.enable_grad() if model.training else torch.no_grad():
-                    means = way(model, batch, theirs)
+            with tapped(model, *taps) as mine, tapped(self.teacher.model, *taps) as theirs:
+                means = way(model, batch, theirs)
             means |= self._inside(model, mine, theirs)
         return {name: means[name] * counts[name] for name in want}
 
@@ -173,7 +172,9 @@ class DistilObjective:
             alike = batch.targets["alike"]
             right = alike[:, None] == alike[None, :]
             sides = (images, texts)
-            found["answers"] = CONTRASTS[self.contrast](student, sides, sides, right, ContrastSettings()) / rows
+            found["answers"] = (
+                CONTRASTS[self.contrast](student.similarity, sides, sides, right, ContrastSettings()) / rows
+            )
         return found
 
     def _apart(self, mine: Tensor, theirs: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ FLOOR = -30.0  # the logit of what was not kept, below the least that was
 
 
 class Teacher:
-    """top: so many of the logits of each place are kept, by what the batch holds; 0: nothing is, and it is always asked.
+    """top: so many of the logits of each place are kept, by what the batch holds; 0: none, and it is always asked.
 
     What a classifier's heads say is small, and kept whole where `top` is above 0.
     """

@@ -14,6 +14,7 @@ SETTINGS = {
     "pretrain": ("danlu.recipes.pretraining.stage", "Pretrain"),
     "finetune": ("danlu.recipes.finetuning.stage", "Finetune"),
     "merge": ("danlu.recipes.using.merge", "Merge"),
+    "compress": ("danlu.recipes.compressing.stage", "Compress"),
     "evaluate": ("danlu.recipes.evaluating.evaluate", "Evaluate"),
     "evaluate rows": ("danlu.recipes.evaluating.evaluate", "EvaluateAnswers"),
     "evaluate harness": ("danlu.recipes.evaluating.harness", "EvaluateHarness"),

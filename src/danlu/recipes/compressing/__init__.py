@@ -1,0 +1,1 @@
+"""`danlu compress`: a method, a chain of them, or a budget."""
