@@ -25,7 +25,7 @@ BAR = 5.0  # points of accuracy
 PRETRAINING = {
     "data": {"length": 128},
     "tokenizer": {"vocabulary": 8000},
-    "train": {"batch": 32, "optimizer": "muon", "lr": 5e-3, "schedule": "linear"},
+    "train": {"batch": 32, "optimizer": "muon", "schedule": "linear"},
     "samples": {"count": 0},
 }
 
@@ -57,7 +57,7 @@ def main() -> None:
             texts[-1].write_bytes(gzip.decompress((DATA / f"{name}.txt.gz").read_bytes()))
         train = PRETRAINING["train"] | {"steps": options.steps}
         base = danlu.pretrain("bert-mini", texts, output=folder / "base", **PRETRAINING | {"train": train})
-        after = {"train": {"epochs": options.epochs}}
+        after = {"train": {"epochs": options.epochs}, "embeddings": True}
         trained = answers(str(base.path), folder, options.seeds, **after)
         fresh = answers("bert-mini", folder, options.seeds, tokenizer={"path": str(base.model)}, **after)
     shown = {name: bootstrap(rows) for name, rows in (("pretrained", trained), ("untrained", fresh))}
