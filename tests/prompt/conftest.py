@@ -29,9 +29,11 @@ def checkpoint_of(name: str) -> Checkpoint:
     family, _ = fresh(f"{name}-tiny")
     tokenizer = train_tokenizer(
         iter(TEXTS), TokenizerSettings(kind="auto" if name != "llama" else "unigram", vocabulary=400), family.specials,
-        Voice(quiet=True), extra=family.extra_tokens,
+        Voice(quiet=True), frame=family.frame, extra=family.extra_tokens,
     )  # fmt: skip
     family, config = fresh(f"{name}-tiny", max(tokenizer.vocabulary, 400))
+    if isinstance(config, DualConfig):
+        config = config.model_copy(update={"end": tokenizer.special.get("end")})
     model = build(config, seed=3)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():

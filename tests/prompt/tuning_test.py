@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from danlu.adapt import read_change
 from danlu.errors import DanluError
@@ -20,8 +21,7 @@ from danlu.voice import Voice
 
 ScorerOf = Callable[[str], Scorer]
 VERBALISER = {"words": {"good": ["great"], "bad": ["terrible"]}}
-PLAIN = {"bert": "{text} It was {mask}.", "gpt2": "{text} It was {mask}", "t5": "{text} It was {mask}.",
-         "clip": "a {label} film"}  # fmt: skip
+PLAIN = {"bert": "{text} It was {mask}.", "gpt2": "{text} It was {mask}", "t5": "{text} It was {mask}."}
 SOFT = {"bert": "{text} {soft:3} {mask}.", "gpt2": "{text} {soft:3} {mask}", "t5": "{text} {soft:3} {mask}.",
         "clip": "{soft:3} {label}"}  # fmt: skip
 GOOD = ["a wonderful film", "great fun", "very good cast", "the story was wonderful", "what a great plot", "so good"]
@@ -70,6 +70,27 @@ def test_soft_prompt(scorer_of: ScorerOf, tmp_path: Path, family: str) -> None:
     write_vectors(tmp_path / "prompt.safetensors", learned)
     again = read_vectors(tmp_path / "prompt.safetensors")
     assert torch.equal(scorer.scores(spec, ROWS, again), scorer.scores(spec, ROWS, learned))
+
+
+def test_coop(scorer_of: ScorerOf, tmp_path: Path) -> None:
+    """Vectors before the classes' names learn to tell pictures apart; each picture is looked at once (CoOp)."""
+    scorer = own(scorer_of("clip"))
+    scorer.model.requires_grad_(False)
+    rows = []
+    for number in range(8):
+        label, colour = (("good", (255, 9 * number, 0)), ("bad", (0, 9 * number, 255)))[number % 2]
+        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{number}.png")
+        rows.append(Row({"picture": str(tmp_path / f"{number}.png"), "label": label}))
+    spec = PromptSpec(templates=SOFT["clip"], verbaliser=VERBALISER)
+    begun, shown = scorer.beginning(spec), []
+    embed = scorer.model.embed_image
+    scorer.model.embed_image = lambda images: (shown.append(len(images)), embed(images))[1]
+    settings = TRAIN.model_copy(update={"lr": 0.1, "steps": 20})
+    _, learned = tune(scorer, spec, rows, settings, tmp_path / "run", voice=QUIET)
+    assert measured(scorer, spec, rows, learned)["loss"] < 0.5 * measured(scorer, spec, rows, begun)["loss"]
+    assert sum(shown) == len(rows)
+    with torch.no_grad():
+        assert torch.allclose(scorer.forward(spec, rows, learned), scorer.scores(spec, rows, learned), atol=1e-5)
 
 
 def test_training_and_use_are_one(scorer_of: ScorerOf) -> None:

@@ -159,8 +159,8 @@ class DualEncoder(nn.Module):
                 return states[:, 0]
             case "last":
                 return states[:, -1]
-            case "highest":
-                at = tokens.argmax(1)
+            case "highest":  # of the vocabulary: a prompt's soft vectors have ids beyond it
+                at = torch.where(tokens < self.config.vocabulary, tokens, -1).argmax(1)
             case "end":
                 at = torch.eq(tokens, self.config.end or 0).int().argmax(1)
         return states[torch.arange(len(states), device=states.device), at]

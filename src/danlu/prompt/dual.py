@@ -7,6 +7,7 @@ Shapes: N rows, C classes, E the width of the common space.
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -33,6 +34,8 @@ from danlu.vision.opening import open_picture
 
 SCALE = 20.0  # of cosines of texts: what sentence encoders are trained with (Reimers and Gurevych 2019's successors)
 KEPT = 50_000  # vectors that are remembered
+PORTION = 64  # pictures in one forward pass
+NAMED = (str, Path, bytes)  # pictures that are equal where what they are given as is equal
 TEXT, PICTURE = FieldOf(name="text"), FieldOf(name="picture")
 
 
@@ -42,7 +45,7 @@ class DualScorer(Scorer):
 
     def __init__(self, checkpoint: Checkpoint, bf16: bool = False, budget: int = BUDGET):
         super().__init__(checkpoint, bf16, budget)
-        self._known: dict[tuple[int, ...], Tensor] = {}
+        self._known: dict[Any, Tensor] = {}  # framed tokens, or a picture
         self._state: tuple[int, ...] = ()
 
     @abstractmethod
@@ -98,11 +101,19 @@ class DualScorer(Scorer):
     def _scores(self, spec: PromptSpec, rows: Sequence[Row], keep: bool) -> Tensor:
         classes = self.classes(spec, keep)
         free = content_free(spec.calibration, [each.name for each in self.query(spec) if isinstance(each, FieldOf)])
-        raw = self.logits(self.rows(spec, [*rows, *free], keep), classes)
+        moving = keep and self._rows_move(spec)
+        with torch.set_grad_enabled(moving):
+            vectors = self.rows(spec, [*rows, *free], moving)
+        raw = self.logits(vectors, classes)
         return calibrated(spec.calibration, raw[: len(rows)], raw[len(rows) :] if free else None)
 
     def query(self, spec: PromptSpec) -> tuple[Segment, ...]:
         return spec.query or (TEXT,)
+
+    def _rows_move(self, spec: PromptSpec) -> bool:
+        """Whether training changes the vectors of rows: not where only soft vectors of the classes' side learn."""
+        learns = any(each.requires_grad for each in self.model.parameters())
+        return learns or any(segment.kind == "soft" for segment in self.query(spec))
 
     def _shown(self, spec: PromptSpec) -> list[Demonstration]:
         if spec.demonstrations.count and spec.demonstrations.selector == "nearest":
@@ -111,7 +122,7 @@ class DualScorer(Scorer):
             )
         return demonstrations(spec.demonstrations, [Row({})])[0]
 
-    def _remembered(self) -> dict[tuple[int, ...], Tensor]:
+    def _remembered(self) -> dict[Any, Tensor]:
         state = tuple(parameter._version for parameter in self.model.parameters())
         if state != self._state:
             self._known, self._state = {}, state
@@ -154,7 +165,6 @@ class PictureScorer(DualScorer):
     def __init__(self, checkpoint: Checkpoint, bf16: bool = False, budget: int = BUDGET):
         super().__init__(checkpoint, bf16, budget)
         self.matcher = Matcher(checkpoint)
-        self._seen: dict[Any, Tensor] = {}
 
     @property
     def tables(self) -> tuple[nn.Embedding, ...]:
@@ -172,11 +182,19 @@ class PictureScorer(DualScorer):
             raise DanluError(
                 "E2305", name=name, found=list(missing.values), nearest=nearest(name, list(missing.values))
             )
+        pictures = [row.values[name] for row in rows]
+        known = {} if keep else self._remembered()
+        new = [each for each in pictures if not isinstance(each, NAMED) or each not in known]
+        fresh = dict(zip(map(id, new), self._embedded(new), strict=True)) if new else {}
+        if not keep and len(known) < KEPT:
+            known.update({each: fresh[id(each)] for each in new if isinstance(each, NAMED)})
+        return torch.stack([fresh[id(each)] if id(each) in fresh else known[each] for each in pictures])
+
+    def _embedded(self, pictures: Sequence[Any]) -> Tensor:
         found = []
-        for start in range(0, len(rows), 64):
-            pictures = [self.matcher.processor(open_picture(row.values[name])) for row in rows[start : start + 64]]
-            images = torch.from_numpy(np.stack(pictures)).to(self.device)
-            found.append(cast(DualEncoder, self.model).embed_image(images))
+        for start in range(0, len(pictures), PORTION):
+            opened = [self.matcher.processor(open_picture(each)) for each in pictures[start : start + PORTION]]
+            found.append(cast(DualEncoder, self.model).embed_image(torch.from_numpy(np.stack(opened)).to(self.device)))
         return torch.cat(found)
 
     def logits(self, rows: Tensor, classes: Tensor) -> Tensor:
