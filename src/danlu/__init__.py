@@ -46,24 +46,29 @@ def finetune(start: Where, data: Where | Sequence[Where], /, *, quiet: bool = Fa
 
 def resume(run: Where, *, quiet: bool = False) -> "Run":
     """Finish a run that was interrupted, to the same bits as if it had not been."""
-    return _run(call("pretrain", run, quiet=quiet))
+    from pathlib import Path
+
+    from danlu.recipes.runs.folder import Run
+
+    return _run(call(Run(Path(run)).verb, run, quiet=quiet))
 
 
 def load(
     where: Where, device: str = "auto", dtype: str | None = None, base: Where | None = None,
-    adapters: Mapping[str, Where] | None = None,
+    adapters: Mapping[str, Where] | None = None, prompt: Where | None = None,
 ) -> Any:  # fmt: skip
     """A run, a model folder, an installed model or a hub name, put to use: an `Engine`, which generates, fills, scores
-    and embeds, of a fine-tuned model an `Answerer`, which classifies, tags, finds, chooses and embeds, or of a CLIP a
-    `Matcher`, which compares and names pictures.
+    and embeds, of a fine-tuned model an `Answerer`, which classifies, tags, finds, chooses and embeds, of a CLIP a
+    `Matcher`, which compares and names pictures, or of a prompt a `Prompter`, which classifies.
 
     dtype: float32, bfloat16 or float16; as stored where not given. base: the model below an adapter, where it is not
-    where it was. adapters: runs or folders by name, put on this model; the first is at work until `use("another")`.
+    where it was. adapters: runs or folders by name, put on this model; the first is at work until `use("another")`. prompt: the
+    file of one, or a run of `danlu prompt`, by which this model shall classify.
     """
     from danlu.recipes.using.load import put_to_use
 
     folders = {name: fspath(folder) for name, folder in (adapters or {}).items()}
-    return put_to_use(fspath(where), device, dtype, fspath(base) if base else None, folders)
+    return put_to_use(fspath(where), device, dtype, fspath(base) if base else None, folders, fspath(prompt) if prompt else None)
 
 
 def call(verb: str, /, *words: Where, quiet: bool = False, **settings: Any) -> "Answer":

@@ -4,7 +4,7 @@ Nothing in it is code: a field is a name, not an expression, and no text of it i
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -218,6 +218,14 @@ def spec_of(data: Any, where: object = "prompt") -> PromptSpec:
         raise DanluError("E2301", where=where, found=f"format {data['format']}", possible=FORMAT)
     plain: Data = {str(name): value for name, value in data.items()}
     return build(PromptSpec, plain, where=str(where))
+
+
+def distinct(specs: Iterable[PromptSpec]) -> list[PromptSpec]:
+    """Each prompt once, the first of those that differ in nothing but who made them."""
+    found: dict[str, PromptSpec] = {}
+    for spec in specs:
+        found.setdefault(spec.model_copy(update={"made_by": ()}).to_json(), spec)
+    return list(found.values())
 
 
 def parts_of(phrase: Phrase) -> tuple[str, ...]:

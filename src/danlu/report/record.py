@@ -46,6 +46,8 @@ class Record:
     evaluation: Data = field(default_factory=dict)
     search: Data = field(default_factory=dict)  # what a search tried
     seeds: Data = field(default_factory=dict)  # runs that differ in their seed
+    prompts: Data = field(default_factory=dict)  # what `danlu prompt` made, ranked and chose
+    ladder: Data = field(default_factory=dict)  # rungs from a prompt by hand to a model trained
     samples: Sequence[Row] = ()
     journal: Sequence[Row] = ()  # what happened to the process
     danlu: Data = field(default_factory=dict)  # model/danlu.json: family, changes, lineage, hashes
@@ -74,6 +76,8 @@ def read_record(folder: Path) -> Record:
         evaluation=_mapping(folder / "evaluation.json"),
         search=_mapping(folder / "search.json"),
         seeds=_mapping(folder / "seeds.json"),
+        prompts=_mapping(folder / "prompts.json"),
+        ladder=_mapping(folder / "ladder.json"),
         samples=_list(folder / "samples.json"),
         journal=[row for row in _rows(folder / "journal.jsonl") if row and "event" in row],
         danlu=_mapping(folder / "model" / "danlu.json"),

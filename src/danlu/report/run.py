@@ -10,7 +10,9 @@ from danlu.files import replace_file
 from danlu.report.answers import answers_section, comparisons_section
 from danlu.report.course import curves_section, events_section, timings_section
 from danlu.report.html import Section, element, fold, page, panel
+from danlu.report.ladder import ladder_section
 from danlu.report.pictures import pictures_section
+from danlu.report.prompts import prompts_section
 from danlu.report.quality import quality_section
 from danlu.report.record import Record, read_record
 from danlu.report.rows import ledger_section
@@ -84,7 +86,7 @@ def settings_section(record: Record, voice: Voice) -> Section | None:
 
 
 SECTIONS: Sequence[Callable[[Record, Voice], Section | None]] = (
-    summary_section, curves_section, quality_section, seeds_section, search_section, comparisons_section,
+    summary_section, curves_section, quality_section, prompts_section, ladder_section, seeds_section, search_section, comparisons_section,
     answers_section, pictures_section, samples_section, ledger_section, events_section, timings_section,
     settings_section,
 )  # fmt: skip

@@ -92,8 +92,10 @@ def place(data: Data, path: str, value: Any, problems: list[DanluError]) -> None
 
 
 def is_name(text: str) -> bool:
-    parts = text.split(".", MAX_DEPTH)
-    return len(parts) < MAX_DEPTH and all(part.isidentifier() for part in parts)
+    """`train.lr`, and `labels.0`: what stands below a group may begin with a figure."""
+    first, *others = text.split(".", MAX_DEPTH)
+    below = all(part and f"_{part}".isidentifier() for part in others)
+    return len(others) + 1 < MAX_DEPTH and first.isidentifier() and below
 
 
 def _split(words: Sequence[str], flags: Collection[str] = ()) -> tuple[list[str], Pairs]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from danlu.prompt.notation import read_notation
 from danlu.prompt.rules.brief import Brief
 from danlu.prompt.rules.knowledge import Forms, Pattern, patterns
-from danlu.prompt.spec import Phrase, PromptSpec, Verbaliser, places_of
+from danlu.prompt.spec import Phrase, PromptSpec, Verbaliser, distinct
 
 MOST = 200  # prompts
 COMPOSED = {"en": "{text} This is about {mask}, namely {mask}.", "zh": "{text} 这是关于{mask}的，具体是{mask}。"}
@@ -19,10 +19,18 @@ def bare(brief: Brief, model: str) -> PromptSpec:
     return _spec(brief, model, (("{label}" if model in COMPARES else BARE[brief.language]),), words, ("bare",))
 
 
+def with_line(brief: Brief, model: str, line: str) -> PromptSpec:
+    """A template that a person wrote, with the words that fit best by the rules: names after a colon, words elsewhere.
+    E2311 where it cannot be read."""
+    named = line.rstrip().endswith(("{mask}", "{label}")) and line.rstrip()[:-6].rstrip(" {").endswith((":", "："))
+    words = _words(brief.forms, ("names",) if named else ("words", "names"))["words:all"]
+    return _spec(brief, model, (line,), words, ("by hand",))
+
+
 def prompts(brief: Brief, model: str) -> list[PromptSpec]:
     """Every prompt that the rules make for a kind of model, the bare one last; at most 200, no two alike."""
-    made = {spec.model_copy(update={"made_by": ()}).to_json(): spec for spec in _made(brief, model)}
-    return [*list(made.values())[: MOST - 1], bare(brief, model)]
+    plain = bare(brief, model)
+    return [*distinct(spec for spec in _made(brief, model) if spec != plain)[: MOST - 1], plain]
 
 
 def _made(brief: Brief, model: str) -> Iterator[PromptSpec]:
@@ -111,6 +119,3 @@ def _apart(brief: Brief, words: Mapping[str, tuple[Phrase, ...]]) -> dict[str, t
         taken.update(own)
         found[name] = own
     return found
-
-
-__all__ = ["MOST", "bare", "places_of", "prompts"]

@@ -15,7 +15,7 @@ from danlu.evaluate.answers import BATCH
 from danlu.evaluate.intervals import Comparison
 from danlu.evaluate.judge import compared as compared_answers
 from danlu.evaluate.predictions import FILE, Prediction, read_predictions
-from danlu.models.classifier import Classifier
+from danlu.generate.exercise import learnt, texts_of
 from danlu.recipes.evaluating.harness import evaluate_harness
 from danlu.recipes.evaluating.judging import (
     Judged,
@@ -26,20 +26,20 @@ from danlu.recipes.evaluating.judging import (
     plain_comparison,
     rows_of,
     say_results,
-    work_on,
 )
 from danlu.recipes.evaluating.retrieving import Retrieval, RetrievalSettings, retrieve
 from danlu.recipes.evaluating.scoring import Scored, compared, score
-from danlu.recipes.finetuning.writing import judge as judge_writing
-from danlu.recipes.finetuning.writing import paper_again
 from danlu.recipes.pictures.evaluate import evaluate as evaluate_pictures
+from danlu.recipes.pictures.speaking.evaluate import about_pictures
+from danlu.recipes.pictures.speaking.evaluate import evaluate as evaluate_seeing
+from danlu.recipes.prompting.evaluate import evaluate as evaluate_prompt
+from danlu.recipes.prompting.opening import holds_prompt
 from danlu.recipes.runs.call import Answer, Call, Common
 from danlu.recipes.runs.folder import Run, add_comparisons, add_results, is_run
 from danlu.recipes.starting.start import find_device, load_engine
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
-from danlu.tasks import WRITING
 from danlu.tasks.metrics import MEASURES, find_metrics
 from danlu.tasks.settings import TaskData
 from danlu.train.settings import Precision
@@ -72,9 +72,10 @@ class Evaluate(Common):
 
 
 class EvaluateAnswers(Common):
-    """A classifier. limit: at most so many rows. metrics: beside the task's own. slices: columns of the file to make
-    tables by. against: another model, on the same rows."""
+    """A fine-tuned model. task: which of several it has learnt. limit: at most so many rows. metrics: beside the task's
+    own. slices: columns of the file to make tables by. against: another model, on the same rows."""
 
+    task: str | None = None
     data: TaskData = TaskData()
     metrics: Names = ()
     slices: Names = ()
@@ -90,9 +91,13 @@ def evaluate(call: Call) -> Answer:
         return evaluate_harness(call)
     start, path = call.take("START", "DATA", optional=1)
     assert start
+    if "prompt" in call.settings or holds_prompt(start):
+        return evaluate_prompt(call)
     kind = Checkpoint.peek(start)[1].kind
     if kind == "dual":
         return evaluate_pictures(call)
+    if kind == "multimodal" and about_pictures(call):
+        return evaluate_seeing(call)
     if kind == "classifier" or writes(start):
         return _answers(start, path, call)
     settings = call.build(Evaluate)
@@ -150,28 +155,20 @@ def _judged(start: str, settings: EvaluateAnswers, name: str, voice: Voice, task
     place = Path(start)
     own = own_settings(place) if is_run(place) else {"data": {}, "train": {}}
     checkpoint = Checkpoint.load(start, device=find_device(settings.device))
-    length, told = settings.data.length or own["data"].get("length"), Checkpoint.lineage_of(start)
-    asked = told | ({"task": task} if task in WRITING else {})
-    written = paper_again(checkpoint, asked, length) if writes(start) else None
-    work = None if written else work_on(checkpoint, task, length)
-    does = written.task if written else work.task if work else None
-    assert does is not None
-    rows, columns, ledger = rows_of(does, settings.data, settings.slices, settings.limit, own["data"].get("columns"))
+    exercise = learnt(checkpoint, task or settings.task, settings.data.length or own["data"].get("length"))
+    trained = own["data"].get("columns")
+    rows, columns, ledger = rows_of(exercise.task, settings.data, settings.slices, settings.limit, trained)
     if ledger.dropped:
         listed = ", ".join(f"{reason} {count}" for reason, count in ledger.dropped.most_common())
         voice.say(f"rows that cannot be used: {listed}", f"无法使用的行：{listed}")
     precision = settings.precision if settings.precision != "auto" else own["train"].get("precision", "auto")
     how = Judging(settings.metrics, settings.slices, settings.batch, precision, settings.seed)
-    if written:
-        return judge_writing(checkpoint, written, rows, name, voice, how, columns)
-    assert isinstance(checkpoint.model, Classifier)
-    assert work is not None
-    return judge(checkpoint.model, work, rows, name, voice, how, columns)
+    return judge(checkpoint, exercise, rows, name, voice, how, columns)
 
 
 def writes(start: str) -> bool:
     """Whether a model was fine-tuned for a task whose answer is a text."""
-    return Checkpoint.lineage_of(start).get("task") in WRITING
+    return bool(texts_of(Checkpoint.lineage_of(start)))
 
 
 def _finished(start: str, against: str, metrics: Sequence[str], seed: int, voice: Voice) -> Answer:

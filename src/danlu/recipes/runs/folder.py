@@ -18,8 +18,16 @@ from danlu.train.resume import Checkpoints, verify
 from danlu.train.settings import TrainSettings
 from danlu.voice import Voice
 
-CONFIG, MODEL, CARD = "config.yaml", "model", "README.md"
-BEFORE = {CONFIG, "checkpoints", "ledger.json", "journal.jsonl", "metrics.jsonl", "lock"}  # what stands before step 1
+CONFIG, MODEL, CARD, PROMPT = "config.yaml", "model", "README.md", "prompt.json"
+BEFORE = {
+    CONFIG,
+    "checkpoints",
+    "ledger.json",
+    "journal.jsonl",
+    "metrics.jsonl",
+    "looks.jsonl",
+    "lock",
+}  # what stands before step 1
 State = Literal["empty", "interrupted", "finished"]
 
 
@@ -49,11 +57,19 @@ class Run:
         return read_yaml(self.path / CONFIG)
 
     @property
+    def verb(self) -> str:
+        """What began this run, and goes on with it. E1622 where there is none."""
+        if not is_run(self.path):
+            raise DanluError("E1622", where=self.path)
+        return str(self.config.get("verb", "pretrain"))
+
+    @property
     def state(self) -> State:
-        """A run is finished once its model and, last of all, its card are written."""
+        """A run is finished once its model, or prompt, and last of all its card are written."""
         if not (self.path / CONFIG).is_file():
             return "empty"
-        return "finished" if self.model.is_dir() and (self.path / CARD).is_file() else "interrupted"
+        made = self.model.is_dir() or (self.path / PROMPT).is_file()
+        return "finished" if made and (self.path / CARD).is_file() else "interrupted"
 
     @property
     def history(self) -> Metrics:
@@ -95,7 +111,17 @@ class Run:
 
     def files(self) -> tuple[Path, ...]:
         """What the run has written, for people and scripts."""
-        names = (CONFIG, MODEL, "metrics.jsonl", "ledger.json", "evaluation.json", "samples.json", "report.html", CARD)
+        names = (
+            CONFIG,
+            MODEL,
+            PROMPT,
+            "metrics.jsonl",
+            "ledger.json",
+            "evaluation.json",
+            "samples.json",
+            "report.html",
+            CARD,
+        )
         return tuple(self.path / name for name in names if (self.path / name).exists())
 
 

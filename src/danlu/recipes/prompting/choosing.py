@@ -1,0 +1,126 @@
+"""From rows without labels to a few good prompts, from rows with labels to the one to use."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from torch import Tensor
+
+from danlu.errors import DanluError
+from danlu.prompt.honest import demonstrated
+from danlu.prompt.rules.brief import Brief
+from danlu.prompt.rules.making import bare, prompts, with_line
+from danlu.prompt.rules.ranking import Ranked, ranked
+from danlu.prompt.scorer import Scorer
+from danlu.prompt.search.drawing import in_order
+from danlu.prompt.search.ground import Candidate, Ground, few
+from danlu.prompt.search.harness import Found, Halving, Search, Searcher
+from danlu.prompt.search.ledger import Ledger
+from danlu.prompt.search.ways import SHOWING, WAYS, WHOLE, Means
+from danlu.prompt.search.ways import Kind as Way
+from danlu.prompt.spec import PromptSpec, distinct, read_spec
+from danlu.recipes.prompting.stage import Prompt
+from danlu.tasks.splits import fingerprint, hash_of
+from danlu.tasks.task import Row
+from danlu.voice import Voice
+
+SHARES = (0.25, 0.5, 0.75, 0.9)  # of a class's vector that its examples make
+COUNTS = (1, 2, 4)  # demonstrations a class
+BEST = 3  # prompts whose calibration and demonstrations are varied
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A model, rows to find a prompt with, and the ledger of every look at them."""
+
+    settings: Prompt
+    scorer: Scorer
+    brief: Brief
+    training: Sequence[Row]
+    validation: Sequence[Row]
+    ledger: Ledger
+    voice: Voice
+
+    def note(self, part: str, why: str, rows: Sequence[Row], labels: bool) -> None:
+        """Into the ledger: which rows are about to be looked at, and whether with their answers."""
+        mark = f"{hash_of(' '.join(f'{fingerprint(row):x}' for row in rows)):016x}"
+        self.ledger.note(read=part, why=why, rows=len(rows), labels=labels, fingerprint=mark)
+
+
+def ranking(inquiry: Inquiry) -> tuple[list[Ranked], list[tuple[PromptSpec, DanluError]]]:
+    """What rules make, ranked on rows whose labels are not looked at."""
+    rules, scorer = inquiry.settings.rules, inquiry.scorer
+    rows = Random(f"rank {inquiry.settings.seed}").sample(inquiry.training, min(rules.rows, len(inquiry.training)))
+    unlabelled = [
+        Row({name: value for name, value in row.values.items() if name != "label"}, row.file, row.line) for row in rows
+    ]
+    inquiry.note("train", "rank", unlabelled, labels=False)
+    made = prompts(inquiry.brief, scorer.kind)
+    inquiry.voice.say(f"{len(made)} prompts made by rules", f"规则生成 {len(made)} 个提示")
+    return ranked(scorer, made, unlabelled, rules.rank)
+
+
+def own(inquiry: Inquiry) -> PromptSpec | None:
+    """The prompt that a person gave. E2301 … of its file, E2311 of a line."""
+    settings = inquiry.settings
+    if settings.prompt:
+        return read_spec(settings.prompt)
+    return with_line(inquiry.brief, inquiry.scorer.kind, settings.template) if settings.template else None
+
+
+def chosen(inquiry: Inquiry, hand: PromptSpec, best: Sequence[PromptSpec]) -> Found[Candidate]:
+    """The best on the rows to choose by, if more than luck speaks for it; else the hand prompt."""
+    rows = list(inquiry.validation)
+    Random(f"choose {inquiry.settings.seed}").shuffle(rows)
+    rows = rows[: inquiry.settings.limit]
+    inquiry.note("validation", "choose", rows, labels=True)
+    pool = few(inquiry.training, inquiry.settings.shots, inquiry.settings.seed) if inquiry.settings.shots else []
+    if pool:
+        inquiry.note("train", "demonstrate", pool, labels=True)
+    ground = Ground(inquiry.scorer, hand, rows, pool or inquiry.training, "accuracy", inquiry.settings.seed)
+    candidates = [Candidate(spec) for spec in distinct(_candidates(inquiry, [hand, *best], pool))]
+    found = _search(inquiry, ground, in_order(candidates, len(candidates)), Candidate(hand), Halving(first=32))
+    for way in inquiry.settings.search:
+        found = _further(inquiry, ground, found, way)
+    return found
+
+
+def vectors_of(inquiry: Inquiry, best: Candidate) -> dict[str, Tensor] | None:
+    """The soft vectors of a prompt that a search found."""
+    return Ground(inquiry.scorer, best.spec, (), (), seed=inquiry.settings.seed).vectors(best)
+
+
+def _further(inquiry: Inquiry, ground: Ground, found: Found[Candidate], way: Way) -> Found[Candidate]:
+    """A search that begins where the last one ended."""
+    start = found.best.spec
+    here = Ground(ground.scorer, start, ground.rows, ground.pool, "likelihood", ground.seed)
+    means = Means(inquiry.ledger.answer, prompts=prompts(inquiry.brief, inquiry.scorer.kind))
+    halving = Halving(first=0) if way in WHOLE else Halving()
+    if way in SHOWING:
+        inquiry.note("train", way, ground.pool, labels=True)
+    return _search(inquiry, here, WAYS[way](here, means), Candidate(start), halving)
+
+
+def _search(
+    inquiry: Inquiry, ground: Ground, searcher: Searcher[Candidate], hand: Candidate, halving: Halving
+) -> Found[Candidate]:
+    with inquiry.voice.progress("prompts", "提示", None) as bar:
+        search = Search(
+            ground.look, len(ground.rows), inquiry.ledger, lambda each: [ground.aim, each.plain()],
+            inquiry.settings.budget, halving, bar,
+        )  # fmt: skip
+        return search.run(searcher, hand, inquiry.settings.seed)
+
+
+def _candidates(inquiry: Inquiry, specs: Sequence[PromptSpec], pool: Sequence[Row]) -> Iterator[PromptSpec]:
+    """The prompts as they are; then the first ones with each calibration, and with demonstrations."""
+    yield from specs
+    yield bare(inquiry.brief, inquiry.scorer.kind)
+    for spec in specs[:BEST]:
+        for calibration in inquiry.settings.calibrate:
+            yield spec.but(calibration=calibration)
+        for count in COUNTS if pool and inquiry.scorer.kind not in ("dual", "pictures") else ():
+            yield demonstrated(spec, pool, min(len(pool), count * len(spec.classes)), inquiry.settings.seed)
+        for share in SHARES if pool and inquiry.scorer.kind in ("dual", "pictures") else ():
+            shown = demonstrated(spec, pool, len(pool), inquiry.settings.seed)
+            yield shown.but(demonstrations=shown.demonstrations.model_dump() | {"share": share})
