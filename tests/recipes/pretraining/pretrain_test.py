@@ -364,6 +364,15 @@ def test_objectives_that_do_not_fit_are_refused(text: Path, make: Make) -> None:
     assert raised.value.nearest == "span"
 
 
+def test_rows_beyond_the_table_of_positions_are_refused(text: Path, make: Make) -> None:
+    with pytest.raises(DanluError) as caught:
+        plan(make("gpt-tiny", text, **{"data.length": 512}))
+    assert caught.value.code == "E1510"
+    assert "model.length=512" in caught.value.render("en")
+    assert plan(make("gpt-tiny", text, **{"data.length": 512, "model.length": 512})).settings.data.length == 512
+    assert plan(make("qwen3-tiny", text, **{"data.length": 512})).settings.data.length == 512
+
+
 def test_palm_keeps_its_penalty_on_large_logits(text: Path, make: Make) -> None:
     assert plan(make("palm-tiny", text)).settings.loss.z_weight == 1e-4
     assert plan(make("palm-tiny", text, loss={"z_weight": 0.0})).settings.loss.z_weight == 0.0

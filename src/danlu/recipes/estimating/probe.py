@@ -37,6 +37,7 @@ from danlu.recipes.starting.halves import speaking
 from danlu.recipes.starting.start import find_device
 from danlu.settings import Data, merge
 from danlu.train.evaluation import HeldOut
+from danlu.train.hardware import autocast
 from danlu.train.memory import hold_memory
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
@@ -179,7 +180,7 @@ def trial(ready: Plan, shape: Data, seconds: float, place: Path, voice: Voice) -
     trainer.model.eval()
     if held:
         measure = HeldOut(objective, held, 2)
-        with torch.no_grad():
+        with torch.no_grad(), autocast(trainer.device, trainer.precision):
             measure(trainer.model)
             found["evaluation"] = timed(lambda: measure(trainer.model)) / measure.batches
         prompts = list(settings.samples.prompts) or beginnings(

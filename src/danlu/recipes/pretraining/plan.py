@@ -157,4 +157,8 @@ def _impossible(start: Start, settings: Pretrain) -> list[DanluError]:
             foreseen(start.config, settings.adapt)
     except DanluError as error:
         problems.append(error)
+    embedding, length = getattr(start.config, "embedding", None), settings.data.length
+    table = embedding.positions if embedding else None
+    if table and length and length > table.length:
+        problems.append(DanluError("E1510", where=start.name, found=length, possible=f"≤ {table.length}"))
     return problems
