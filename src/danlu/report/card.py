@@ -6,6 +6,7 @@ from typing import Any
 
 from danlu.errors import Language
 from danlu.files import replace_file
+from danlu.report.compression import compression_tables
 from danlu.report.mistakes import tables
 from danlu.report.quality import count_text, data_name, interval_text, measure_name, measured_rows, value_text
 from danlu.report.record import Record, is_number, read_record
@@ -52,7 +53,8 @@ def card(record: Record, voice: Voice) -> str:
     """The model card as Markdown."""
     parts = [_front_matter(record), f"# {_text(record.name)}", _about(record, voice)]
     parts += [_part(voice.pick("Quality", "质量"), _quality(record, voice))]
-    parts += [_part(title, _table(head, rows)) for title, head, rows in tables(record, voice)]
+    every = [*compression_tables(record, voice), *tables(record, voice)]
+    parts += [_part(title, _table(head, rows)) for title, head, rows in every]
     parts += [_part(voice.pick("Training", "训练"), _training(record, voice))]
     parts += [_part(voice.pick("Data and lineage", "数据与来历"), _lineage(record))]
     parts += [_part(voice.pick("Proofs", "验证"), _proofs(record, voice))]
@@ -95,7 +97,12 @@ def _about(record: Record, voice: Voice) -> str:
     if is_number(count := record.danlu.get("parameters")):
         sentence += voice.pick(f"; {count:,} parameters", f"；参数量 {count:,}")
     part = record.danlu.get("trained")
-    if isinstance(part, dict) and is_number(share := part.get("share")) and is_number(trains := part.get("trains")):
+    if (
+        not record.compression
+        and isinstance(part, dict)
+        and is_number(share := part.get("share"))
+        and is_number(trains := part.get("trains"))
+    ):
         kind = record.section("adapt").get("kind") or "part"
         if share < 1:
             sentence += voice.pick(f", of which {trains:,} ({share:.2%}) trained: `{_text(kind)}`",

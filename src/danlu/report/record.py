@@ -46,6 +46,7 @@ class Record:
     evaluation: Data = field(default_factory=dict)
     search: Data = field(default_factory=dict)  # what a search tried
     seeds: Data = field(default_factory=dict)  # runs that differ in their seed
+    compression: Data = field(default_factory=dict)  # what compressing came to, step by step
     prompts: Data = field(default_factory=dict)  # what `danlu prompt` made, ranked and chose
     ladder: Data = field(default_factory=dict)  # rungs from a prompt by hand to a model trained
     samples: Sequence[Row] = ()
@@ -76,6 +77,7 @@ def read_record(folder: Path) -> Record:
         evaluation=_mapping(folder / "evaluation.json"),
         search=_mapping(folder / "search.json"),
         seeds=_mapping(folder / "seeds.json"),
+        compression=_mapping(folder / "compression.json"),
         prompts=_mapping(folder / "prompts.json"),
         ladder=_mapping(folder / "ladder.json"),
         samples=_list(folder / "samples.json"),

@@ -8,6 +8,7 @@ from danlu.data.builtin import BUILTIN, PREFIX
 from danlu.errors import Language
 from danlu.files import replace_file
 from danlu.report.answers import answers_section, comparisons_section
+from danlu.report.compression import compression_section
 from danlu.report.course import curves_section, events_section, timings_section
 from danlu.report.html import Section, element, fold, page, panel
 from danlu.report.ladder import ladder_section
@@ -86,7 +87,8 @@ def settings_section(record: Record, voice: Voice) -> Section | None:
 
 
 SECTIONS: Sequence[Callable[[Record, Voice], Section | None]] = (
-    summary_section, curves_section, quality_section, prompts_section, ladder_section, seeds_section, search_section, comparisons_section,
+    summary_section, compression_section, curves_section, quality_section, prompts_section, ladder_section,
+    seeds_section, search_section, comparisons_section,
     answers_section, pictures_section, samples_section, ledger_section, events_section, timings_section,
     settings_section,
 )  # fmt: skip

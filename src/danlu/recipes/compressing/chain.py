@@ -57,7 +57,7 @@ def carry(steps: Sequence[Step], held: Held, first: Original, folder: Path, way:
     laid = list(laid_out(steps))
     for number, (step, moving) in enumerate(laid, 1):
         place = folder / f"{number:02d}-{step.kind}"
-        done = _done(place, step)
+        done = _done(place, step, moving)
         if done is None:
             en, zh = f"step {number} of {len(laid)}: {told(step)}", f"第 {number}/{len(laid)} 步：{told(step)}"
             way.voice.say(en, zh)
@@ -66,7 +66,7 @@ def carry(steps: Sequence[Step], held: Held, first: Original, folder: Path, way:
             held.checkpoint.save(place / "model")
             seconds = time.monotonic() - started
             found, _ = measured(held.checkpoint.model, held.subject, held.original(first), place / "model", way.voice)
-            done = {"step": step.model_dump(mode="json"), "seconds": round(seconds, 2), "measured": found} | more
+            done = _settings(step, moving) | {"seconds": round(seconds, 2), "measured": found} | more
             replace_json(place / DONE, done)
         else:
             held = _again(held, done, place)
@@ -104,8 +104,8 @@ def shares(step: Prune) -> list[float]:
     """What goes in each round. Of weights the share of all of them, rising fast at first (Zhu and Gupta 2017, eq. 1);
     of what is cut out the share of what is left."""
     if step.part == "weights":
-        return [step.share * (1 - (1 - at / step.rounds) ** 3) for at in range(1, step.rounds + 1)]
-    return [1 - (1 - step.share) ** (1 / step.rounds)] * step.rounds
+        return [round(step.share * (1 - (1 - at / step.rounds) ** 3), 6) for at in range(1, step.rounds + 1)]
+    return [round(1 - (1 - step.share) ** (1 / step.rounds), 6)] * step.rounds
 
 
 def _shortened(healing: Distil, rounds: int) -> Distil:
@@ -163,13 +163,17 @@ def _with_tokens(held: Held, checkpoint: Checkpoint, order: list[int]) -> Held:
     return Held(checkpoint, told, held.subject.on(checkpoint))
 
 
-def _done(place: Path, step: Step) -> Data | None:
+def _settings(step: Step, moving: Prune | None) -> Data:
+    return {"step": step.model_dump(mode="json")} | ({"moving": moving.model_dump(mode="json")} if moving else {})
+
+
+def _done(place: Path, step: Step, moving: Prune | None) -> Data | None:
     """The record of a step that was taken before; none where its settings were others."""
     try:
         found: Data = json.loads((place / DONE).read_text(encoding="utf8"))
     except (OSError, ValueError):
         return None
-    return found if found.get("step") == step.model_dump(mode="json") else None
+    return found if _settings(step, moving).items() <= found.items() else None
 
 
 def _again(held: Held, done: Data, place: Path) -> Held:

@@ -100,7 +100,7 @@ def usual(settings: Distil, width: int) -> TrainSettings:
     long = {name: told[name] for name in ("steps", "epochs", "minutes") if told.get(name)}
     guesses: Data = {name: value for name, value in USUAL.items() if name != "epochs" or not long}
     guesses["lr"] = float(f"{RATE * min(2.0, WIDTH / width):.2g}")
-    return build(TrainSettings, guesses, told)
+    return TrainSettings(**(guesses | told))
 
 
 @contextmanager
