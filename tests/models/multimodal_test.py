@@ -47,6 +47,20 @@ def test_a_cache_changes_nothing(name: str, frames: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_padded_prompt_goes_on_as_itself(name: str) -> None:
+    model, images = model_of(name), picture(0, 2)
+    short, long = row(model, 5, 6, 7)[0].tolist(), row(model, 5, 6, 8, 9, 7)[0].tolist()
+    tokens = torch.tensor([[0, 0, *short[:-1]], long[:-1]])
+    valid = torch.tensor([[0, 0, *[1] * (len(short) - 1)], [1] * (len(long) - 1)])
+    cache = model.new_cache()
+    model.hidden(tokens, valid, images=images, cache=cache)
+    last = model.head(model.hidden(torch.tensor([[7], [7]]), cache=cache))
+    for number, ids in enumerate((short, long)):
+        alone = model(torch.tensor([ids]), images=images[number : number + 1])[:, -1:]
+        torch.testing.assert_close(last[number : number + 1], alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_picture_in_the_middle_of_a_talk(name: str) -> None:
     """Text first, then a picture into the same cache."""
     model, images = model_of(name), picture(0, 1)

@@ -66,7 +66,9 @@ class Marks:
         return natural[None] if self.steps is None else self.steps
 
     def _valid(self) -> Tensor:
-        return torch.ones_like(self.positions, dtype=torch.bool) if self.valid is None else self.valid
+        if self.valid is not None:
+            return self.valid
+        return torch.ones(self.positions.shape[:2], dtype=torch.bool, device=self.positions.device)
 
 
 def _joined(old: Tensor, new: Tensor) -> Tensor:

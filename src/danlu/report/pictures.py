@@ -26,6 +26,7 @@ def pictures_section(record: Record, voice: Voice) -> Section | None:
     if not isinstance(found, dict):
         return None
     parts = [
+        _asked(found.get("asked") or [], voice),
         _samples(found.get("samples") or [], voice),
         _matrix(found.get("matrix") or {}, voice),
         _mistakes(found.get("mistakes") or [], voice),
@@ -40,7 +41,8 @@ def pictures_section(record: Record, voice: Voice) -> Section | None:
 
 def pictures_page(found: Sequence[Shown], counts: Mapping[str, int], voice: Voice) -> str:
     """A whole page for `danlu data inspect`."""
-    words = {"pictures": "图片", "captions": "说明", "held out": "留作验证", "dropped": "略去"}
+    words = {"pictures": "图片", "captions": "说明", "held out": "留作验证", "dropped": "略去", "films": "影片",
+             "questions": "问题"}  # fmt: skip
     facts = [(voice.pick(name, words.get(name, name)), f"{count:,}", None) for name, count in counts.items()]
     cards = [
         element(
@@ -65,6 +67,21 @@ def pictures_page(found: Sequence[Shown], counts: Mapping[str, int], voice: Voic
 
 def _picture(encoded: str) -> Html:
     return element("img", src=f"data:image/png;base64,{encoded}", alt="")
+
+
+def _asked(rows: Sequence[Mapping[str, Any]], voice: Voice) -> Html | None:
+    """Pictures with a question and what was answered; a wrong answer with the right one."""
+    if not rows:
+        return None
+    cards = []
+    for row in rows:
+        right = row["said"] == row["right"]
+        said = element("b", row["said"] or "—", class_="good" if right else "bad")
+        rest = [] if right else [element("small", voice.pick(f"right: {row['right']}", f"正确：{row['right']}"))]
+        told = element("figcaption", row["question"], " ", said, *rest)
+        cards.append(element("figure", _picture(row["picture"]), told))
+    title = element("h3", voice.pick("asked and answered, mistakes first", "问与答，错误在前"))
+    return panel(title, element("div", *cards, class_="pictures"))
 
 
 def _samples(rows: Sequence[Mapping[str, Any]], voice: Voice) -> Html | None:

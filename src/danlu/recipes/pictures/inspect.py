@@ -5,12 +5,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from danlu.data.pictures.loader import Captioned
-from danlu.data.pictures.prepare import Prepared, Side
+from danlu.data.pictures.prepare import Prepared
 from danlu.files import replace_file
 from danlu.recipes.pictures.plan import plan
 from danlu.recipes.pictures.pretrain import begin, loaders
-from danlu.recipes.pictures.shown import thumbnail
+from danlu.recipes.pictures.shown import thumbnail, thumbnail_of
 from danlu.recipes.runs.call import Answer, Call
 from danlu.report.pictures import Shown, pictures_page
 from danlu.settings import Data
@@ -31,7 +30,7 @@ def inspect(call: Call, rows: int, html: object = None) -> Answer:
     side = prepared.training
     found = [
         Shown(
-            picture=seen(side, batch.inputs["images"][at]),
+            picture=visible(batch.inputs["images"][at]),
             source=thumbnail(side, int(numbers[at])),
             caption=side.captions[int(batch.targets["alike"][at])],
             tokens=pieces(checkpoint.tokenizer, batch.inputs["tokens"][at], batch.inputs.get("valid"), at),
@@ -61,13 +60,11 @@ def counted(prepared: Prepared) -> Data:
     }
 
 
-def seen(side: Side, numbers: torch.Tensor) -> str:
-    """What the model is given, made visible: the numbers stretched over black to white, as a small PNG in base64."""
-    image = numbers if numbers.ndim == 3 else torch.cat([numbers[0], numbers[len(numbers) // 2], numbers[-1]], dim=2)
-    low, high = float(image.min()), float(image.max())
-    pixels = ((image - low) / max(1e-6, high - low) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    data = Captioned(np.asarray(pixels)[None], np.zeros(1, np.int64), [[0]], [[0]])
-    return thumbnail(Side(side.pairs[:1], data, side.captions[:1]), 0)
+def visible(numbers: torch.Tensor) -> str:
+    """What the model is given, stretched over black to white, as a small PNG in base64; of a film three frames."""
+    low, high = float(numbers.min()), float(numbers.max())
+    pixels = ((numbers - low) / max(1e-6, high - low) * 255).round().to(torch.uint8)
+    return thumbnail_of(np.asarray(pixels.movedim(-3, -1)))
 
 
 def pieces(tokenizer: Tokenizer, tokens: torch.Tensor, valid: torch.Tensor | None, at: int) -> list[str]:

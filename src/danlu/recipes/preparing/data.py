@@ -22,6 +22,7 @@ from danlu.errors import DanluError
 from danlu.files import replace_file
 from danlu.recipes.pictures.inspect import inspect as inspect_pictures
 from danlu.recipes.pictures.plan import kind_of_start
+from danlu.recipes.pictures.speaking.inspect import inspect as inspect_seeing
 from danlu.recipes.preparing.labelled import check_leaks, is_labelled, split_labelled
 from danlu.recipes.preparing.prepare import prepared
 from danlu.recipes.pretraining.loading import loading
@@ -71,8 +72,9 @@ def data(call: Call) -> Answer:
 def inspect(call: Call) -> Answer:
     """Exactly what a pretraining run of this START on this DATA would see, from its first row on."""
     settings = call.only("rows", "html").build(Data)
-    if kind_of_start(call) == "dual":
-        return inspect_pictures(call, settings.rows, settings.html)
+    kinds = {"dual": inspect_pictures, "multimodal": inspect_seeing}
+    if own := kinds.get(kind_of_start(call) or ""):
+        return own(call, settings.rows, settings.html)
     ready = plan(call.without("rows", "html"))
     if call.dry_run:
         return call.rehearse(ready.settings)

@@ -8,14 +8,13 @@ from pathlib import Path
 from torch import nn
 
 from danlu.checkpoint import Checkpoint
-from danlu.data.turns import Turns
 from danlu.evaluate.pictures import facts, retrieval
 from danlu.files import replace_json
 from danlu.models.build import parameters
 from danlu.models.multimodal import MultimodalModel
 from danlu.recipes.evaluating.judging import keep, say_results
 from danlu.recipes.pictures.plan import Plan
-from danlu.recipes.pictures.speaking.begin import Material, begin, loader, new_parts, stream
+from danlu.recipes.pictures.speaking.begin import Material, Mixed, begin, loader, new_parts, stream
 from danlu.recipes.pictures.speaking.judge import embedded, judged, pictured, prior_of
 from danlu.recipes.pictures.speaking.stage import TeachSeeing, plan
 from danlu.recipes.runs.call import Answer, Call, Stopped
@@ -122,7 +121,7 @@ def watched(
     make = partial(loader, checkpoint, settings=settings, batch=64, seed=0, shuffle=False, paired=paired)
     held = {f"{side.frames} frames": make(side) for side in made.validation}
     looks = {name: min(each.steps_per_epoch, -(-CHECKED // each.size)) for name, each in held.items()}
-    batches: Batches = next(iter(held.values())) if len(held) == 1 else Turns(held, looks)
+    batches: Batches = next(iter(held.values())) if len(held) == 1 else Mixed(held, looks)
     measured = HeldOut(objective, batches, sum(looks.values()))
     if not paired:
         return measured
