@@ -1,12 +1,15 @@
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from danlu.errors import Language
 from danlu.generate.chat import Chat, talk
+from danlu.generate.conversation import Conversation, conversation_of
 from danlu.generate.decode import GenerateSettings
 from danlu.generate.engine import Engine
+from danlu.text.chat import ChatTemplate, Message
 from danlu.voice import Voice
 
 EngineOf = Callable[[str], Engine]
@@ -84,3 +87,58 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(engine_of: EngineOf, monkeypat
     Chat(engine, Voice("en", prose), out, SHORT).run(["one\n", "two\n"])
     assert out.getvalue() == "one half\ntwo half\n"
     assert prose.getvalue().count("(stopped)") == 2
+
+
+TALKS = {"task": "chat"}
+
+
+def taught(engine: Engine, **lineage: object) -> Conversation:
+    found = conversation_of(replace(engine.checkpoint, lineage=lineage or TALKS))
+    assert found
+    return found
+
+
+def test_a_model_that_was_taught_to_answer_remembers_what_was_said(engine_of: EngineOf) -> None:
+    engine, out = engine_of("gpt2"), io.StringIO()
+    conversation = taught(engine)
+    chat = Chat(engine, Voice("en", io.StringIO()), out, SHORT, conversation)
+    chat.run(["The cat\n", "The rain\n"])
+    assert [message.role for message in conversation.said] == ["user", "assistant"] * 2
+    assert out.getvalue().splitlines()[-1].strip() == conversation.said[-1].content
+    conversation.begin()
+    conversation.heard("a", "b")
+    asked = [Message("user", "a"), Message("assistant", "b"), Message("user", "c")]
+    prompt = engine.tokenizer.encode(ChatTemplate.of(engine.tokenizer).render(asked, ask=True))
+    assert conversation.ask("c", 2)[0][-len(prompt) :] == prompt
+    chat.command("/new Be kind.")
+    assert conversation.said == [Message("system", "Be kind.")]
+
+
+def test_the_earliest_turns_make_room(engine_of: EngineOf) -> None:
+    conversation = taught(engine_of("gpt2"))
+    conversation.begin("Be kind.")
+    conversation.paper = replace(conversation.paper, room=150)
+    for number in range(50):
+        conversation.heard(f"question {number}", f"answer {number}")
+    ids, length = conversation.ask("The last one", 8)
+    text = engine_of("gpt2").tokenizer.decode(ids)
+    assert len(ids) + length <= conversation.paper.room
+    assert text.startswith("system:\nBe kind.")
+    assert "The last one" in text
+    assert "question 0\n" not in text
+
+
+def test_a_translator_answers_each_text_by_itself_and_as_it_was_asked(engine_of: EngineOf) -> None:
+    conversation = taught(engine_of("t5"), task="translate", prompt="to German: {source}")
+    first = conversation.ask("The cat", 8)
+    conversation.heard("The cat", "Die Katze")
+    assert conversation.ask("The cat", 8) == first
+    assert "to German: The cat" in engine_of("t5").tokenizer.decode(first[0])
+
+
+def test_who_goes_on_and_who_answers(engine_of: EngineOf) -> None:
+    plain = engine_of("gpt2").checkpoint
+    assert conversation_of(plain) is None
+    assert conversation_of(plain, talks=True)
+    assert conversation_of(replace(plain, lineage=TALKS), talks=False) is None
+    assert conversation_of(engine_of("bert").checkpoint, talks=True) is None

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from danlu.errors import DanluError
-from danlu.recipes.finetuning.material import Material, look, material
+from danlu.recipes.preparing.material import Material, look, material
 from danlu.tasks.settings import TaskData
 
 Rows = list[list[Any]]

@@ -11,7 +11,7 @@ import pytest
 
 from danlu.data.ledger import Ledger
 from danlu.errors import DanluError
-from danlu.recipes.finetuning.material import Given, Material, look, material
+from danlu.recipes.preparing.material import Given, Material, look, material
 from danlu.tasks import Row
 from danlu.tasks.reading import files, part_of, read
 from danlu.tasks.settings import TaskData

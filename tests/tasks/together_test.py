@@ -1,5 +1,7 @@
 """Several tasks on one tower, and one more for a model that has some."""
 
+import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,17 +98,88 @@ def test_data_is_each_tasks_own(tower: Callable[[str], Path], tmp_path: Path) ->
         danlu.call("finetune", tower("bert"), tmp_path / "mood.csv", quiet=True, tasks={"stars": given["stars"]})
 
 
-def test_losses_are_balanced_by_doubts(tower: Callable[[str], Path], tmp_path: Path) -> None:
+def balanced(balance: str, start: Path, place: Path, **settings: Any) -> Path:
+    """A run of two tasks, by this rule."""
+    given = files(place)
+    steps = settings.pop("steps", 12)
+    run = danlu.call(
+        "finetune", start, quiet=True, tasks={"mood": given["mood"], "stars": given["stars"]}, balance=balance,
+        train=FAST | {"steps": steps, "evaluate_every": 4, "best": False} | settings, output=place / f"{balance}-{steps}",
+    ).run  # fmt: skip
+    assert run
+    return run
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if "grad_norm" in row]
+
+
+@pytest.mark.parametrize("balance", ["uncertainty", "pace", "norms", "surgery"])
+def test_losses_are_balanced(balance: str, tower: Callable[[str], Path], tmp_path: Path) -> None:
+    one, other = (balanced(each, tower("bert"), tmp_path) for each in ("fixed", balance))
+    first, second = (Checkpoint.load(run).model.state_dict() for run in (one, other))
+    assert first.keys() == second.keys()
+    assert not torch.equal(first["heads.mood.output.weight"], second["heads.mood.output.weight"])
+    rows = lines(other)
+    both = [row for row in rows if {"mood_loss", "stars_loss"} <= row.keys()]
+    assert len(both) == (len(rows) if balance in ("norms", "surgery") else 0)
+    weights = {name for row in rows for name in row if name.endswith("_weight")}
+    assert weights == (set() if balance == "surgery" else {"mood_weight", "stars_weight"})
+    if balance != "surgery":
+        assert rows[0].get("mood_weight", 1.0) == 1.0 != rows[-1].get("stars_weight", rows[-2].get("stars_weight"))
+
+
+@pytest.mark.parametrize("balance", ["uncertainty", "pace", "norms", "surgery"])
+def test_what_balances_losses_is_taken_up_again(
+    balance: str, tower: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = balanced(balance, tower("bert"), tmp_path, save_every=5)
+    monkeypatch.setattr("danlu.train.trainer.Trainer._end_if_over", stopping_at(7))
+    (tmp_path / "again").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        balanced(balance, tower("bert"), tmp_path / "again", save_every=5)
+    monkeypatch.undo()
+    again = danlu.call("finetune", tmp_path / "again" / f"{balance}-12", quiet=True).run
+    assert again
+    assert (again / "model/model.safetensors").read_bytes() == (whole / "model/model.safetensors").read_bytes()
+
+
+def stopping_at(step: int) -> Callable[[Any], None]:
+    """In place of a person who asks a run to leave."""
+
+    def end(trainer: Any) -> None:
+        if trainer.progress.step == step:
+            trainer.progress.ended = "interrupted"
+
+    return end
+
+
+def test_tasks_that_write_share_a_model(tmp_path: Path) -> None:
+    """Nothing but the prompt says which language is meant."""
+    french, german = {"one": "un", "two": "deux", "three": "trois"}, {"one": "eins", "two": "zwei", "three": "drei"}
+    chance = random.Random(0)
+    for name, words in (("french", french), ("german", german)):
+        rows = [[chance.choice(list(words)) for _ in range(chance.randint(1, 3))] for _ in range(200)]
+        table = ["source\ttarget", *("\t".join([" ".join(row), " ".join(words[w] for w in row)]) for row in rows)]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(table) + "\n")
+    run = danlu.call(
+        "finetune", "bart-tiny", model={"width": 64}, train={"steps": 200, "batch": 32}, output=tmp_path / "run",
+        quiet=True, seed=1,
+        tasks={name: {"task": "translate", "data": {"paths": str(tmp_path / f"{name}.tsv"), "tested": 0.2},
+                      "writing": {"prompt": name + ": {source}"}} for name in ("french", "german")},
+    ).run  # fmt: skip
+    assert run
+    model = danlu.load(run)
+    assert model.generate("french: one two", max_new_tokens=8) == "un deux"
+    assert model.generate("german: one two", max_new_tokens=8) == "eins zwei"
+    found = danlu.call("evaluate", run, tmp_path / "german.tsv", task="german", quiet=True).metrics
+    assert found["chrf"]["value"] > 80
+
+
+def test_heads_and_texts_do_not_mix(tower: Callable[[str], Path], tmp_path: Path) -> None:
     given = files(tmp_path)
-    runs = {}
-    for balance in ("fixed", "uncertainty"):
-        runs[balance] = danlu.call(
-            "finetune", tower("bert"), quiet=True, tasks={"mood": given["mood"], "stars": given["stars"]},
-            balance=balance, train=FAST | {"steps": 12, "evaluate_every": 12}, output=tmp_path / balance,
-        ).run  # fmt: skip
-    one, other = (Checkpoint.load(run).model.state_dict() for run in runs.values())  # type: ignore[arg-type]
-    assert one.keys() == other.keys()
-    assert not torch.equal(one["heads.mood.output.weight"], other["heads.mood.output.weight"])
-    assert "doubts.mood" in (runs["uncertainty"] / "checkpoints/step-00000012/model.safetensors").read_bytes().decode(
-        "latin1"
-    )  # type: ignore[operator]
+    (tmp_path / "words.tsv").write_text("source\ttarget\n" + "one\tun\ntwo\tdeux\n" * 20)
+    given["words"] = {"task": "translate", "data": {"paths": str(tmp_path / "words.tsv")}}
+    with pytest.raises(DanluError, match="E1919"):
+        danlu.call("finetune", tower("gpt2"), quiet=True, tasks=given)

@@ -13,8 +13,8 @@ from danlu.data.batch import IGNORED
 from danlu.models.build import build
 from danlu.models.families import fresh
 from danlu.tasks import WRITING, Row
-from danlu.tasks.preferring import collate, encode
-from danlu.tasks.writing import Paper, WritingSettings, fit_talk, put
+from danlu.tasks.paper import Paper
+from danlu.tasks.writing import WritingSettings, fit_talk, put
 from danlu.text.chat import Message
 from danlu.text.tokenizer import Tokenizer
 from danlu.text.training import TokenizerSettings, train_tokenizer
@@ -139,7 +139,7 @@ PAIR = {"text": "one two", "chosen": "un deux", "rejected": "six"}
 def test_preferences_are_learnt_as_the_paper_has_it(checkpoint: Checkpoint) -> None:
     sheet = paper(checkpoint, "prefer")
     row = Row(WRITING["prefer"].fit(PAIR))
-    batch = collate(sheet, encode(sheet, [row, row]))
+    batch = sheet.collate(sheet.encode([row, row]))
     model = checkpoint.model.eval()
     now = answer_likelihoods(model, batch).detach()
     alone = sheet.collate(sheet.written([WRITING["prefer"].messages(row.values, sheet.settings)], last=True))

@@ -1,53 +1,60 @@
 """Balancing losses: the papers' formulas, and problems where balance matters."""
 
+import json
 import math
 
 import pytest
 import torch
-from torch import nn
 
 from danlu.train.balance import (
+    BalanceName,
     Pace,
     Uncertainty,
-    flat_gradient,
+    balance,
     moved_weights,
     orders,
-    set_gradients,
     wanted_norms,
     without_conflict,
 )
 
 
 def test_uncertainty_finds_the_noise_of_each_loss() -> None:
-    """With half squared errors exp(s) becomes the variance that is left, whatever the scale of the targets."""
-    torch.manual_seed(0)
-    x = torch.randn(4000, 1)
-    noise = {"fine": 0.1, "coarse": 3.0}
-    targets = {name: x * scale + scale * torch.randn(4000, 1) for name, scale in noise.items()}
-    lines, balance = nn.ModuleDict({name: nn.Linear(1, 1) for name in noise}), Uncertainty(list(noise))
-    optimizer = torch.optim.Adam([*lines.parameters(), *balance.parameters()], lr=0.05)
-    for _ in range(400):
-        losses = {name: (lines[name](x) - targets[name]).square().mean() / 2 for name in noise}
-        optimizer.zero_grad()
-        balance(losses).backward()
-        optimizer.step()
-    weights = balance.weights()
+    """With half squared errors the weights become one over the variance that is left, whatever the scale."""
+    rule, noise = Uncertainty(["fine", "coarse"]), {"fine": 0.1, "coarse": 3.0}
+    assert rule.weights() == {"fine": 1.0, "coarse": 1.0}
+    for _ in range(200):
+        rule.learn({name: scale**2 / 2 for name, scale in noise.items()}, {})
     for name, scale in noise.items():
-        assert 1 / weights[name] == pytest.approx(scale**2, rel=0.1)
-    assert float(balance({"fine": torch.tensor(1.0)}).detach()) == pytest.approx(
-        weights["fine"] - math.log(weights["fine"]) / 2
-    )
+        assert 1 / rule.weights()[name] == pytest.approx(scale**2)
+    held = rule.weights()
+    rule.learn({"coarse": 0.0}, {})  # nothing left to learn is no division by nothing
+    assert rule.weights()["fine"] == held["fine"]
+    assert math.isfinite(rule.weights()["coarse"])
 
 
 def test_pace_favours_what_falls_slowly() -> None:
-    pace = Pace()
-    assert pace.weights(["a", "b"], 2.0) == {"a": 1.0, "b": 1.0}
-    pace = pace.then({"a": 4.0, "b": 4.0}).then({"a": 1.0, "b": 3.6})
-    weights = pace.weights(["a", "b"], 2.0)
+    rule = Pace(["a", "b"], stretch=2)
+    for losses in ({"a": 5.0}, {"b": 4.0, "a": 3.0}):
+        assert rule.weights() == {"a": 1.0, "b": 1.0}
+        rule.learn(losses, {})
+    for losses in ({"a": 1.0}, {"b": 3.6}):
+        assert rule.weights() == {"a": 1.0, "b": 1.0}
+        rule.learn(losses, {})
     ratio = math.exp(0.25 / 2), math.exp(0.9 / 2)
-    assert weights["a"] == pytest.approx(2 * ratio[0] / sum(ratio))
-    assert sum(weights.values()) == pytest.approx(2)
-    assert pace.weights(["a", "b"], 100.0)["a"] == pytest.approx(1, abs=0.01)
+    assert rule.weights()["a"] == pytest.approx(2 * ratio[0] / sum(ratio))
+    assert sum(rule.weights().values()) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "uncertainty", "pace", "norms", "surgery"])
+def test_what_a_rule_remembers_is_plain(kind: BalanceName) -> None:
+    rule, again = balance(kind, ["a", "b"], stretch=3), balance(kind, ["a", "b"], stretch=3)
+    for step in range(7):
+        rule.learn({"a": 1.0 / (step + 3), "b": 2.0}, {"a": 0.1 * step, "b": 0.3} if rule.apart else {})
+    again.read(json.loads(json.dumps(rule.plain())))
+    for each in (rule, again):
+        each.learn({"a": 0.3, "b": 1.0}, {"a": 0.2, "b": 0.7})
+    assert rule.weights() == again.weights()
+    assert (rule.weights() == {"a": 1.0, "b": 1.0}) == (kind in ("fixed", "surgery"))
 
 
 def test_norms_are_brought_together_and_those_that_lag_favoured() -> None:
@@ -93,20 +100,3 @@ def test_orders_are_by_chance_alone() -> None:
     first, again = (orders(5, torch.Generator().manual_seed(3)) for _ in range(2))
     assert first == again
     assert all(sorted([*each, index]) == list(range(5)) for index, each in enumerate(first))
-
-
-def test_gradients_as_rows_and_back() -> None:
-    torch.manual_seed(0)
-    shared, heads = nn.Linear(3, 2), nn.ModuleList([nn.Linear(2, 1), nn.Linear(2, 1)])
-    parameters = [*shared.parameters(), *heads.parameters()]
-    x = torch.randn(5, 3)
-    losses = [head(shared(x)).square().mean() for head in heads]
-    rows = torch.stack([flat_gradient(loss, parameters) for loss in losses])
-    set_gradients(rows.sum(0), parameters)
-    mine = [parameter.grad.clone() for parameter in parameters if parameter.grad is not None]
-    for parameter in parameters:
-        parameter.grad = None
-    (losses[0] + losses[1]).backward()
-    torch.testing.assert_close(mine, [parameter.grad for parameter in parameters])
-    set_gradients(rows[0], parameters)  # adds to what is there
-    assert not torch.allclose(mine[0], parameters[0].grad)  # type: ignore[arg-type]

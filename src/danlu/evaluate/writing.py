@@ -12,10 +12,10 @@ from danlu.generate.decode import GenerateSettings
 from danlu.generate.engine import Engine
 from danlu.generate.rest import at_rest
 from danlu.models.build import Model
-from danlu.tasks.preferring import PREFER, collate, encode
+from danlu.tasks.paper import Paper
+from danlu.tasks.preferring import Preferences
 from danlu.tasks.splits import fingerprint
 from danlu.tasks.task import Row
-from danlu.tasks.writing import Paper
 from danlu.train.hardware import autocast, compute_precision
 from danlu.train.preference import answer_likelihoods
 from danlu.train.settings import Precision
@@ -46,12 +46,12 @@ def write_answers(
 
 
 def weigh_answers(
-    model: Model, paper: Paper, rows: Sequence[Row], voice: Voice, *, batch: int = 16, precision: Precision = "auto",
-    columns: Sequence[Mapping[str, str]] = (),
+    model: Model, paper: Preferences, rows: Sequence[Row], voice: Voice, *, batch: int = 16,
+    precision: Precision = "auto", columns: Sequence[Mapping[str, str]] = (),
 ) -> Iterator[Prediction]:  # fmt: skip
     """Which of a row's two answers the model holds to be likelier, token by token: `chosen` is right."""
     for number, (example, pair) in enumerate(
-        zip(encode(paper, rows), likelihoods(model, paper, rows, voice, batch, precision), strict=True)
+        zip(paper.encode(rows), likelihoods(model, paper, rows, voice, batch, precision), strict=True)
     ):
         row = rows[number]
         each = [value / max(1, _asked(target)) for value, target in zip(pair, example.target, strict=True)]
@@ -60,22 +60,17 @@ def weigh_answers(
 
 
 def likelihoods(
-    model: Model, paper: Paper, rows: Sequence[Row], voice: Voice, batch: int = 16, precision: Precision = "auto"
+    model: Model, paper: Preferences, rows: Sequence[Row], voice: Voice, batch: int = 16, precision: Precision = "auto"
 ) -> list[tuple[float, float]]:
     """The log-probabilities of both answers of each row, in nats."""
-    examples, found = encode(paper, rows), []
+    examples, found = paper.encode(rows), []
     with voice.progress("weighing", "权衡", len(rows)) as bar, at_rest(model) as device:
         for start in range(0, len(examples), batch):
-            given: Batch = collate(paper, examples[start : start + batch]).to(device)
+            given: Batch = paper.collate(examples[start : start + batch]).to(device)
             with autocast(device, compute_precision(precision, device)):
                 found += [tuple(pair) for pair in answer_likelihoods(model, given).tolist()]
             bar.advance(len(given.targets["before"]))
     return found
-
-
-def prefers(paper: Paper) -> bool:
-    """Whether the task compares answers rather than writing one."""
-    return paper.task.name == PREFER.name
 
 
 def _asked(target: Sequence[Any]) -> int:

@@ -8,18 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danlu.adapt import room, switch
+from danlu.adapt import switch
 from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
+from danlu.generate.exercise import understood
 from danlu.generate.rest import at_rest
-from danlu.models.classifier import AnswerConfig, Classifier, ClassifierConfig
+from danlu.models.classifier import AnswerConfig, Classifier
 from danlu.tasks import TASKS
 from danlu.tasks.answering import Work, logits_of
-from danlu.tasks.framing import Framing
 from danlu.tasks.tagging import WIDE
 from danlu.tasks.task import Reply, Row, Task
 
-LONGEST = 512  # tokens of a row, where the model has no length of its own
 TOKENS, ROWS = 4096, 128  # of a batch, padding included
 WORDS = re.compile(rf"{WIDE.pattern}|\w+|[^\w\s]")  # wide characters and marks stand alone
 
@@ -108,10 +107,7 @@ class Answerer:
         if not fitting:
             possible = [f"{name} ({found.form}, {found.problem})" for name, found in self.heads.items()]
             raise DanluError("E1909", found=head or task.name, possible=possible)
-        if self.checkpoint.tokenizer is None:
-            raise DanluError("E1903", where=self.checkpoint.where)
-        name, config = next(iter(fitting.items()))
-        return Work(task, name, config.labels, framing_of(self.checkpoint))
+        return understood(self.checkpoint, task, next(iter(fitting)))
 
     def _each(self, task: str, texts: Any, seconds: Any) -> Any:
         alone = isinstance(texts, str)
@@ -122,12 +118,3 @@ class Answerer:
             values = [{"text": a, "text_b": b} for a, b in zip(first, second, strict=True)]
         replies = self.answer(task, [Row(each) for each in values])
         return replies[0] if alone else replies
-
-
-def framing_of(checkpoint: Checkpoint, length: int | None = None) -> Framing:
-    """How texts become rows of this model. length: tokens at most."""
-    config = checkpoint.config
-    assert isinstance(config, ClassifierConfig)
-    assert checkpoint.tokenizer is not None
-    longest = min(length or LONGEST, room(checkpoint.model) or LONGEST)
-    return Framing(checkpoint.tokenizer, longest, config.base.embedding.segments > 1)

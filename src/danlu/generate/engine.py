@@ -77,21 +77,21 @@ class Engine:
         chosen = build(GenerateSettings, settings)
         prompts = [self.prompt(text) for text in _listed(texts)]
         tokens = self.write(prompts, chosen)
-        written = [self._continued(prompt, new) for prompt, new in zip(prompts, tokens, strict=True)]
+        written = [self.continued(prompt, new) for prompt, new in zip(prompts, tokens, strict=True)]
         return written[0] if isinstance(texts, str) else written
 
-    def stream(self, text: str, **settings: Any) -> Iterator[str]:
-        """The same text as `generate`, in pieces as they are written; never half a character."""
-        prompt = self.prompt(text)
+    def stream(self, text: str | Sequence[int], **settings: Any) -> Iterator[str]:
+        """The same text as `generate`, in pieces as they are written; never half a character. text: or its tokens."""
+        prompt = self.prompt(text) if isinstance(text, str) else list(text)
         new: list[int] = []
         said = ""
         for step in write(self.model, [prompt], build(GenerateSettings, settings | {"beams": 1}), self.ends):
             new.append(step[0])
-            whole = self._continued(prompt, new)
+            whole = self.continued(prompt, new)
             if whole.startswith(said) and not whole.endswith(BROKEN):
                 yield whole[len(said) :]
                 said = whole
-        whole = self._continued(prompt, new)
+        whole = self.continued(prompt, new)
         if whole != said:
             yield whole[len(said) :]
 
@@ -240,7 +240,7 @@ class Engine:
             for chances, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
 
-    def _continued(self, prompt: Sequence[int], new: Sequence[int]) -> str:
+    def continued(self, prompt: Sequence[int], new: Sequence[int]) -> str:
         """The text of new tokens, with the space between it and the prompt if there is one."""
         if self.kind == "sequence_to_sequence":
             return self.tokenizer.decode(new)

@@ -145,7 +145,6 @@ class Classifier(nn.Module):
                 self.decoder = Tower(base.embedding, base.decoder)
                 self.decoder.embedding.tokens.weight = self.encoder.embedding.tokens.weight
         self.heads = nn.ModuleDict({name: AnswerHead(config.width, head) for name, head in config.heads.items()})
-        self.doubts: nn.ParameterDict | None = None  # log variances of the heads, while losses are balanced by them
 
     def hidden(
         self, tokens: Tensor, valid: Tensor | None = None, segments: Tensor | None = None, read: Read = None

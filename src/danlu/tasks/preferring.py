@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from danlu.data.batch import Batch
+from danlu.tasks.paper import Paper
 from danlu.tasks.task import Example, Row
-from danlu.tasks.writing import Paper, Writing, WritingSettings, fit_talk, put
+from danlu.tasks.writing import Writing, WritingSettings, fit_talk, put
 from danlu.text.chat import Message
 
 Values = Mapping[str, Any]
@@ -59,22 +60,25 @@ def _with(values: Values, settings: WritingSettings, name: str) -> list[Message]
     return [*asked, values[name]]
 
 
-def encode(paper: Paper, rows: Sequence[Row]) -> list[Example]:
-    """A row's two answers, side by side."""
-    sides = [paper.written([_with(row.values, paper.settings, name) for row in rows], last=True) for name in BOTH]
-    return [
-        Preference([a.tokens, b.tokens], target=[a.target, b.target], row=a.row, cut=a.cut + b.cut)
-        for a, b in zip(*sides, strict=True)
-    ]
+@dataclass(frozen=True)
+class Preferences(Paper):
+    """Paper for two answers to each question."""
 
+    def encode(self, rows: Sequence[Row]) -> list[Example]:
+        """A row's two answers, side by side."""
+        sides = [self.written([_with(row.values, self.settings, name) for row in rows], last=True) for name in BOTH]
+        return [
+            Preference([a.tokens, b.tokens], target=[a.target, b.target], row=a.row, cut=a.cut + b.cut)
+            for a, b in zip(*sides, strict=True)
+        ]
 
-def collate(paper: Paper, examples: Sequence[Example]) -> Batch:
-    """Rows of two: every tensor is (B, 2, ...). targets: tokens, and `before` (B, 2), what `places` hold."""
-    pairs = [Example(each.tokens[side], target=each.target[side]) for each in examples for side in (0, 1)]
-    flat = paper.collate(pairs)
-    before = torch.tensor([example.places or (0.0, 0.0) for example in examples])
-    inputs = {name: _paired(tensor) for name, tensor in flat.inputs.items()}
-    return Batch(inputs, {"tokens": _paired(flat.targets["tokens"]), "before": before})
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Rows of two: every tensor is (B, 2, ...). targets: tokens, and `before` (B, 2), what `places` hold."""
+        pairs = [Example(each.tokens[side], target=each.target[side]) for each in examples for side in (0, 1)]
+        flat = super().collate(pairs)
+        before = torch.tensor([example.places or (0.0, 0.0) for example in examples])
+        inputs = {name: _paired(tensor) for name, tensor in flat.inputs.items()}
+        return Batch(inputs, {"tokens": _paired(flat.targets["tokens"]), "before": before})
 
 
 def _paired(rows: torch.Tensor) -> torch.Tensor:

@@ -85,11 +85,5 @@ class AnswerObjective:
         logits = trained.answers(names, **batch.inputs)
         found = dict.fromkeys(self.weights, batch.inputs["tokens"].new_zeros((), dtype=torch.float32))
         for name in names:
-            loss = ANSWERS[self.losses[name]](logits[name].float(), batch.targets[name], self.settings)
-            found[name] = loss if trained.doubts is None else doubted(loss, batch.count(name), trained.doubts[name])
+            found[name] = ANSWERS[self.losses[name]](logits[name].float(), batch.targets[name], self.settings)
         return found
-
-
-def doubted(loss: Tensor, count: int, doubt: Tensor) -> Tensor:
-    """A summed loss, counted less the larger it stays, and what that costs (Kendall et al. 2018, 3.2)."""
-    return (-doubt).exp() * loss + count * doubt

@@ -1,7 +1,7 @@
 """The gradients of one step, exactly those of the whole batch, however small the pieces it is taken in."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from danlu import files
 from danlu.data.batch import Batch
 from danlu.data.order import key
+from danlu.train.balance import Balance
 from danlu.train.divided import own
 from danlu.train.hardware import autocast, set_chance
 from danlu.train.objectives import Whole
@@ -24,13 +25,16 @@ class Measured:
     loss: float
     losses: dict[str, float]  # means over the targets of the step
     norm: float  # of the gradient, before clipping
+    norms: dict[str, float] = field(default_factory=dict)  # of each loss's own, where gradients are taken apart
+    weights: dict[str, float] = field(default_factory=dict)  # by which losses were balanced
 
 
 class Gradients:
     """Takes the gradients of an objective; all chance in a piece is a function of (seed, position, piece)."""
 
-    def __init__(self, layout: Single, precision: torch.dtype, seed: int):
+    def __init__(self, layout: Single, precision: torch.dtype, seed: int, balance: Balance | None = None):
         self.layout, self.precision, self.seed = layout, precision, seed
+        self.balance = balance or Balance(list(layout.objective.weights))
         self.objective, self.device, self.world = layout.objective, layout.device, layout.world
         self.parameters = [parameter for parameter in layout.trained.parameters() if parameter.requires_grad]
 
@@ -48,23 +52,61 @@ class Gradients:
 
         position: the step's place in the data. A loss without a target takes no part.
         """
-        weights = {name: self.objective.weights[name] / count for name, count in counts.items() if count}
+        own, more = self.objective.weights, self.balance.weights()
+        weights = {name: own[name] * more[name] / count for name, count in counts.items() if count}
         totals = {name: torch.zeros((), device=self.device) for name in weights}
-        pieces = self._related(self.layout.pieces(batches, rows), position)
-        for index, (piece, counted) in enumerate(pieces):
-            with self.layout.taking(last=index == len(pieces) - 1):
-                found = self._found(piece, position, index)
-                loss = torch.stack([weight * found[name] for name, weight in weights.items()]).sum()
-                (loss if counted else 0.0 * loss).backward()  # type: ignore[no-untyped-call]
-            for name in weights if counted else ():
-                totals[name] += found[name].detach()
-            files.reached("after piece")
+        norms: dict[str, float] = {}
+        if self.balance.apart and len(weights) > 1:
+            norms = self._take_apart(batches, weights, totals, position, rows)
+        else:
+            self._add(batches, weights, totals, position, rows, 0)
         norm = torch.nn.utils.get_total_norm(self._gradients())
         # The one place of a step that waits for the device: whether to update at all depends on these numbers.
         length, *mine = torch.stack([norm, *totals.values()]).tolist()
         length, sums = self.layout.total(length, mine)
         losses = {name: total / counts[name] for name, total in zip(totals, sums, strict=True)}
-        return Measured(sum(self.objective.weights[name] * loss for name, loss in losses.items()), losses, length)
+        return Measured(sum(own[name] * loss for name, loss in losses.items()), losses, length, norms,
+                        {name: more[name] for name in losses} if self.balance.plain() else {})  # fmt: skip
+
+    def _add(
+        self, batches: Sequence[Batch], weights: Mapping[str, float], totals: Mapping[str, Tensor], position: int,
+        rows: int | None, before: int,
+    ) -> int:  # fmt: skip
+        """Add gradients, and the losses to their totals. before: pieces that this step has had; how many there are
+        now."""
+        pieces = self._related(self.layout.pieces(batches, rows), position)
+        for index, (piece, counted) in enumerate(pieces):
+            with self.layout.taking(last=index == len(pieces) - 1):
+                found = self._found(piece, position, before + index)
+                loss = torch.stack([weight * found[name] for name, weight in weights.items()]).sum()
+                (loss if counted else 0.0 * loss).backward()  # type: ignore[no-untyped-call]
+            for name in weights if counted else ():
+                totals[name].add_(found[name].detach())
+            files.reached("after piece")
+        return before + len(pieces)
+
+    def _take_apart(
+        self, batches: Sequence[Batch], weights: Mapping[str, float], totals: Mapping[str, Tensor], position: int,
+        rows: int | None,
+    ) -> dict[str, float]:  # fmt: skip
+        """The gradient of each loss from its own batches, then what the rule makes of them; the lengths of those of
+        parameters that all losses share."""
+        rows_of, touched, pieces = [], [], 0
+        for name, weight in weights.items():
+            some = [batch for batch in batches if name in batch.targets]
+            pieces = self._add(some, {name: weight}, totals, position, rows, pieces)
+            touched.append([parameter.grad is not None for parameter in self.parameters])
+            each = (torch.zeros_like(one) if one.grad is None else one.grad for one in self.parameters)
+            rows_of.append(torch.cat([gradient.flatten() for gradient in each]))
+            self.forget()
+        sizes = [parameter.numel() for parameter in self.parameters]
+        shared = [all(marks) for marks in zip(*touched, strict=True)]
+        parted = [zip(torch.split(row, sizes), shared, strict=True) for row in rows_of]
+        norms = [torch.nn.utils.get_total_norm([part for part, wanted in parts if wanted]) for parts in parted]
+        joined = torch.split(self.balance.joined(torch.stack(rows_of), position), sizes)
+        for parameter, part in zip(self.parameters, joined, strict=True):
+            parameter.grad = part.view_as(parameter).clone()
+        return dict(zip(weights, torch.stack(norms).tolist(), strict=True))
 
     def rehearse(self, batch: Batch, position: int, rows: int | None) -> bool:
         """Take the gradients of one piece and forget them; whether there were parameters without one."""

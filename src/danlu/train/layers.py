@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from danlu.errors import DanluError
+from danlu.train.optimizers import make_optimizer, suggested_rate
+from danlu.train.settings import TrainSettings
 
 BLOCK = re.compile(r"(.*)\bblocks\.(\d+)\..*")
 
@@ -55,6 +57,22 @@ def set_rates(optimizer: torch.optim.Optimizer, model: nn.Module, *rates: Mappin
         for factor, parameters in sorted(alike.items(), key=lambda each: -each[0]):
             rate = {"lr": group["lr"] * factor, "initial_lr": group["initial_lr"] * factor}
             optimizer.add_param_group({**group, **rate, "params": parameters})
+
+
+def optimizer_for(
+    model: nn.Module, settings: TrainSettings, precision: torch.dtype, rates: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """The optimiser of a run. rates: by parameter, what its learning rate is multiplied by."""
+    lr = settings.lr
+    if lr is None:
+        widths = [module.embedding_dim for module in model.modules() if isinstance(module, nn.Embedding)]
+        lr = suggested_rate(settings.optimizer, max(widths, default=768))
+    optimizer = make_optimizer(
+        model, settings.optimizer, lr=lr, weight_decay=settings.weight_decay, betas=settings.betas, eps=settings.eps,
+        momentum=settings.momentum, precision=precision, factored=settings.factored,
+    )  # fmt: skip
+    set_rates(optimizer, model, rates_by_layer(model, settings.layer_decay), rates)
+    return optimizer
 
 
 class Thawing:

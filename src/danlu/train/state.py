@@ -12,6 +12,7 @@ from torch import nn
 from danlu.errors import DanluError
 from danlu.nn.fingerprint import fingerprint
 from danlu.nn.norms import moving
+from danlu.train.balance import Balance
 from danlu.train.divided import is_divided, own, own_rows
 from danlu.train.guard import Guard, GuardState
 from danlu.train.progress import Progress
@@ -22,8 +23,8 @@ from danlu.train.tensors import Tensors, load_model, load_optimizer, model_tenso
 class TrainingState:
     """Weights, the optimiser's memory, counters and windows: with settings and data, they decide every later step."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, guard: Guard):
-        self.model, self.optimizer, self.guard = model, optimizer, guard
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, guard: Guard, balance: Balance):
+        self.model, self.optimizer, self.guard, self.balance = model, optimizer, guard, balance
         self.progress = Progress()
         self.best: Tensors | None = None  # weights of the best evaluation
         moves = moving(model)
@@ -68,6 +69,7 @@ class TrainingState:
         return {
             "progress": self.progress.plain(),
             "guard": self.guard.state.plain(),
+            "balance": self.balance.plain(),
             "optimizer": optimizer_tensors(self.model, self.optimizer)[1],
             "frozen": self.frozen,
         }
@@ -85,6 +87,7 @@ class TrainingState:
         if self.progress.ended != "early":  # more steps may have been asked for
             self.progress.ended = ""
         self.guard.state = GuardState.read(saved.state["guard"])
+        self.balance.read(saved.state.get("balance", {}))
         best, tensors = saved.tensors("best"), model_tensors(self.model)
         self.best = {name: own_rows(tensors[name], best[name]).clone() for name in best if name in tensors} or None
         if keep_best and self.best is None and self.progress.best_step == self.progress.step > 0:

@@ -13,6 +13,7 @@ from torch import nn
 from danlu import files
 from danlu.data.batch import Batch
 from danlu.errors import DanluError
+from danlu.train.balance import Balance
 from danlu.train.distributed import World
 from danlu.train.evaluation import Stream, sliced
 from danlu.train.gradients import Gradients, Measured
@@ -25,11 +26,10 @@ from danlu.train.hardware import (
     recomputed,
     using_threads,
 )
-from danlu.train.layers import Thawing, rates_by_layer, set_rates
+from danlu.train.layers import Thawing, optimizer_for
 from danlu.train.log import Board, Journal, Metrics
 from danlu.train.memory import hold_memory
 from danlu.train.objectives import Objective
-from danlu.train.optimizers import make_optimizer, suggested_rate
 from danlu.train.pace import Pace
 from danlu.train.parallel import arranged
 from danlu.train.progress import Progress
@@ -60,12 +60,13 @@ class Trainer:
     best weights are those of the lowest `cost`, or loss where there is none.
 
     What wants no gradient is neither trained nor saved. rates: by parameter, what its learning rate is multiplied by.
+    balance: how much each of several losses counts; as much as the objective says where not given.
     """
 
     def __init__(
         self, model: nn.Module, objective: Objective, loader: Stream, settings: TrainSettings, folder: Path, *,
         voice: Voice, seed: int = 0, evaluate: Evaluate | None = None, device: torch.device | str = "cpu",
-        world: World | None = None, rates: Mapping[str, float] | None = None,
+        world: World | None = None, rates: Mapping[str, float] | None = None, balance: Balance | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         hold_memory()
@@ -78,15 +79,17 @@ class Trainer:
         self.precision = compute_precision(settings.precision, self.device)
         with naming_memory(self.device):
             self.layout = arranged(model, objective, self.device, world, settings.sharded)
-        self.gradients = Gradients(self.layout, self.precision, seed)
+        self.gradients = Gradients(self.layout, self.precision, seed, balance)
+        self.balance = self.gradients.balance
+        if self.balance.apart and settings.sharded and not world.alone:
+            raise DanluError("E2114", where=folder)
         if not self.gradients.parameters:
             raise DanluError("E1505", where=folder)
         trained = self.layout.trained
-        self.optimizer = _optimizer(trained, settings, self.precision)
-        set_rates(self.optimizer, trained, rates_by_layer(trained, settings.layer_decay), rates or {})
+        self.optimizer = optimizer_for(trained, settings, self.precision, rates or {})
         self.thawing = Thawing(trained, bool(settings.unfreeze), world.alone)
         self.guard = Guard(settings.guard)
-        self.state = TrainingState(trained, self.optimizer, self.guard)
+        self.state = TrainingState(trained, self.optimizer, self.guard, self.balance)
         self.pace = Pace(settings, loader, clock)
         tenth = max(1, (self.pace.total or 1000) // 10)
         self.evaluate_every = settings.evaluate_every or tenth
@@ -169,6 +172,7 @@ class Trainer:
             if verdict.action == "go":
                 self.gradients.clip(measured.norm, self.settings.clip)
                 self.optimizer.step()
+                self.balance.learn(measured.losses, measured.norms)
             self.gradients.forget()
         else:
             self.progress.without_targets += 1
@@ -365,6 +369,7 @@ class Trainer:
                 "step": progress.step,
                 "loss": measured.loss,
                 **{f"{name}_loss": loss for name, loss in measured.losses.items()},
+                **{f"{name}_weight": weight for name, weight in measured.weights.items()},
                 "lr": self.optimizer.param_groups[0]["lr"],
                 "grad_norm": measured.norm,
                 "tokens": progress.tokens,
@@ -382,14 +387,3 @@ class Trainer:
         self.metrics.add(line)
         if self.board:
             self.board.add(line)
-
-
-def _optimizer(model: nn.Module, settings: TrainSettings, precision: torch.dtype) -> torch.optim.Optimizer:
-    lr = settings.lr
-    if lr is None:
-        widths = [module.embedding_dim for module in model.modules() if isinstance(module, nn.Embedding)]
-        lr = suggested_rate(settings.optimizer, max(widths, default=768))
-    return make_optimizer(
-        model, settings.optimizer, lr=lr, weight_decay=settings.weight_decay, betas=settings.betas, eps=settings.eps,
-        momentum=settings.momentum, precision=precision, factored=settings.factored,
-    )  # fmt: skip

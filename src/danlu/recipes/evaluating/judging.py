@@ -1,11 +1,10 @@
-"""A classifier on labelled rows: of its own run, or of any file; the results into the run."""
+"""A fine-tuned model on rows with answers: of its own run, or of any file; the results into the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from danlu.adapt import room
 from danlu.checkpoint import Checkpoint
 from danlu.data.ledger import Ledger
 from danlu.errors import DanluError, nearest
@@ -13,26 +12,20 @@ from danlu.evaluate.answers import BATCH, check_labels, predict
 from danlu.evaluate.intervals import Comparison
 from danlu.evaluate.judge import details, measured, unseen, wanted
 from danlu.evaluate.predictions import FILE, Prediction, write_predictions
-from danlu.models.classifier import Classifier, ClassifierConfig
-from danlu.recipes.finetuning.material import Given, look, usable
+from danlu.evaluate.writing import weigh_answers, write_answers
+from danlu.generate.exercise import Exercise
+from danlu.models.classifier import Classifier
+from danlu.recipes.preparing.material import Given, look, usable
 from danlu.recipes.runs.folder import Run, add_results, slug
 from danlu.settings import Data
-from danlu.tasks import TASKS, Row, Task, Writing
+from danlu.tasks import Row, Task, Writing
 from danlu.tasks.answering import Work
-from danlu.tasks.framing import Framing
 from danlu.tasks.metrics import MEASURES, find_metrics
+from danlu.tasks.preferring import Preferences
 from danlu.tasks.reading import Table, check
 from danlu.tasks.settings import TaskData
 from danlu.train.settings import Precision
 from danlu.voice import Voice
-
-LONGEST = 512  # tokens of a row, for models without a length of their own
-# What a head of each kind answers, where no name says so.
-KINDS = {
-    ("row", "single"): "classify", ("row", "several"): "multilabel", ("row", "number"): "regress",
-    ("token", "single"): "tag", ("span", "single"): "span", ("choice", "single"): "choose",
-    ("vector", "single"): "retrieve",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,22 +51,36 @@ class Judging:
 
 
 def judge(
-    model: Classifier, work: Work, rows: Sequence[Row], data: str, voice: Voice, how: Judging,
+    checkpoint: Checkpoint, exercise: Exercise, rows: Sequence[Row], data: str, voice: Voice, how: Judging,
     columns: Sequence[dict[str, str]] = (),
 ) -> Judged:  # fmt: skip
-    """E1809, E1820, E1823."""
-    task = work.task
+    """What a model answers, writes or prefers, and what that comes to. E1809, E1820, E1823."""
+    task, labels = exercise.task, exercise.labels
     more = find_metrics(how.metrics, task.name)
-    check_labels(work, rows)
-    found = list(predict(model, work, rows, voice, batch=how.batch, precision=how.precision, columns=columns))
+    found = list(_answers(checkpoint, exercise, rows, voice, how, columns))
     own = wanted(task.name, task.metrics, found)
-    if strange := unseen(found, work.labels if task.problem != "number" else ()):
+    if strange := unseen(found, labels if task.problem != "number" else ()):
         listed = ", ".join(f"{name} ({count})" for name, count in list(strange.items())[:12])
         voice.say(f"labels that training never saw count as wrong: {listed}", f"训练中未见过的标签按答错计算：{listed}")
     metrics = tuple(dict.fromkeys((*own, *more)))
     results = [row | {"data": data, "unit": "rows"} for row in measured(metrics, found, how.seed)]
     parts = details(task.name, found, metrics[0], how.slices, how.seed) | {"task": task.name, "metric": metrics[0].name}
     return Judged(data, task.name, found, results, parts | ({"unseen": strange} if strange else {}))
+
+
+def _answers(
+    checkpoint: Checkpoint, exercise: Exercise, rows: Sequence[Row], voice: Voice, how: Judging,
+    columns: Sequence[dict[str, str]],
+) -> Iterator[Prediction]:  # fmt: skip
+    if isinstance(exercise, Work):
+        assert isinstance(checkpoint.model, Classifier)
+        check_labels(exercise, rows)
+        return predict(
+            checkpoint.model, exercise, rows, voice, batch=how.batch, precision=how.precision, columns=columns
+        )
+    if isinstance(exercise, Preferences):
+        return weigh_answers(checkpoint.model, exercise, rows, voice, precision=how.precision, columns=columns)
+    return write_answers(checkpoint, exercise, rows, voice, precision=how.precision, columns=columns)
 
 
 def keep(run: Path, judged: Judged, own: bool = False) -> list[Path]:
@@ -95,21 +102,6 @@ def say_results(rows: Sequence[Data], voice: Voice) -> None:
 
 def plain_comparison(found: Comparison) -> Data:
     return found.difference.plain() | {"verdict": found.verdict, "chance": found.chance}
-
-
-def work_on(checkpoint: Checkpoint, task: str | None = None, length: int | None = None) -> Work:
-    """What a classifier was made for. E1806 without a tokenizer, E1822 where it does another task than that."""
-    config = checkpoint.config
-    assert isinstance(config, ClassifierConfig)
-    if checkpoint.tokenizer is None:
-        raise DanluError("E1806")
-    names = {name: _task_of(name, head.form, head.problem) for name, head in config.heads.items()}
-    head = next((name for name, does in names.items() if task in (None, does)), None)
-    if head is None:
-        raise DanluError("E1822", where=checkpoint.where, found=", ".join(names.values()), task=task)
-    longest = min(length or LONGEST, room(checkpoint.model) or LONGEST)
-    framing = Framing(checkpoint.tokenizer, longest, config.base.embedding.segments > 1)
-    return Work(TASKS[names[head]], head, config.heads[head].labels, framing)
 
 
 def rows_of(
@@ -155,7 +147,7 @@ def _looked(settings: TaskData, task: str, trained: Mapping[str, str]) -> Given:
 
 
 def own_settings(run: Path) -> Data:
-    """What a run was told: its columns, and its precision."""
+    """What a run was told: its columns, its length of rows, and its precision."""
     config = Run(run).config
     data, train = config.get("data"), config.get("train")
     return {"data": data if isinstance(data, dict) else {}, "train": train if isinstance(train, dict) else {}}
@@ -167,9 +159,3 @@ def _records(given: Given) -> list[Any]:
 
 def _shown(value: Any) -> str:
     return "" if value is None else str(value)[:80]
-
-
-def _task_of(name: str, form: str, problem: str) -> str:
-    return (
-        name if name in TASKS and TASKS[name].form == form and TASKS[name].problem == problem else KINDS[form, problem]
-    )

@@ -1,6 +1,6 @@
 """What `danlu finetune` can be told."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -12,16 +12,19 @@ from danlu.settings import Settings
 from danlu.tasks.settings import TaskData
 from danlu.tasks.writing import WritingSettings
 from danlu.train.answers import AnswerSettings
+from danlu.train.balance import BalanceName
 from danlu.train.preference import PreferenceSettings
 from danlu.train.settings import TrainSettings
 
 
 class TaskChoice(Settings):
-    """One of several tasks: what it is, its rows, and how much its loss counts."""
+    """One of several tasks: what it is, its rows, how much its loss counts; of one whose answer is a text, how it puts
+    things, where not as the others do."""
 
     task: str | None = None
     data: TaskData = TaskData()
     weight: float = Field(1.0, gt=0)
+    writing: WritingSettings | None = None
 
 
 class Finetune(Common):
@@ -32,7 +35,9 @@ class Finetune(Common):
     trains, `lora` or {kind: lora, rank: 4}; everything where not given.
     embeddings: whether the vectors of tokens train as well; where not given, those of a fresh model do. tasks: several
     tasks by name, instead of one; they take turns as often as their batches ** `sampling` say (0: equally often).
-    balance: their losses count as the weights say, or also less the larger they stay. keep: heads that the model has
+    balance: their losses count as the weights say (fixed), less the larger they stay (uncertainty), more the slower
+    they fall (pace); or their gradients are made equally long (norms), or freed of what points against each other
+    (surgery), for which each step takes a batch of every task. keep: heads that the model has
     already stay beside the new ones. search: how many sets of settings to try, of which the
     best becomes the run. seeds: so many runs that differ in nothing else.
     """
@@ -51,7 +56,7 @@ class Finetune(Common):
     embeddings: bool | None = None
     tasks: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], TaskChoice] = Field(default_factory=dict)
     sampling: float = Field(1.0, ge=0)
-    balance: Literal["fixed", "uncertainty"] = "fixed"
+    balance: BalanceName = "fixed"
     keep: bool = False
     train: TrainSettings = TrainSettings()
     search: Search = None

@@ -11,7 +11,7 @@ from pydantic import Field
 from danlu.data.ledger import Ledger
 from danlu.data.tables import Record
 from danlu.errors import DanluError
-from danlu.recipes.finetuning.material import usable
+from danlu.recipes.preparing.material import usable
 from danlu.recipes.runs.call import Answer, Call, Common
 from danlu.recipes.runs.folder import folder_problems, slug
 from danlu.settings import Data

@@ -43,10 +43,11 @@ def perform(
         call = replace(call, voice=voice)
         ready, fresh = _planned(call, plan, world)
         if call.dry_run:
+            introduce(ready, voice)
             return call.rehearse(ready.settings) if world.leads else Answer()
         run, next_en, next_zh = ready.run, *(text.format(run=ready.run) for text in further)
         if run.state == "finished":
-            voice.say(f"{run} is finished; nothing to do. {next_en}", f"{run} 已完成，无需再做。{next_zh}")
+            voice.say(f"{run} is finished; nothing to do\n{next_en}", f"{run} 已完成，无需再做\n{next_zh}")
             return Answer(run.path, run.metrics, run.files())
         count = wanted(ready.settings) if world.alone else 1
         try:

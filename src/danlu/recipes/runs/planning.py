@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from danlu.errors import DanluError, Problems, raise_all
 from danlu.models.build import ModelConfig, memory
@@ -143,6 +143,11 @@ class Attempts:
         except DanluError as one:
             self.problems.append(one)
         return None
+
+    def end(self) -> NoReturn:
+        """Raise what was found."""
+        raise_all(self.problems)
+        raise AssertionError("an attempt that ends has problems")
 
 
 def limits(name: str, config: ModelConfig, run: Run | None) -> list[DanluError]:

@@ -153,8 +153,10 @@ class Speaker:
                         os._exit(MISTAKE)
                     return
 
-        threading.Thread(target=watch, name="danlu-watch", daemon=True).start()
+        watcher = threading.Thread(target=watch, name="danlu-watch", daemon=True)
+        watcher.start()
         try:
             yield
         finally:
             done.set()
+            watcher.join(GRACE)  # a thread that asks the store while the interpreter ends may hold its lock for ever

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from danlu.files import new_folder, replace_file
-from danlu.recipes.finetuning.material import Material
 from danlu.recipes.finetuning.stage import Finetune
+from danlu.recipes.preparing.material import Material
 from danlu.recipes.runs.folder import Run
 from danlu.voice import Voice
 

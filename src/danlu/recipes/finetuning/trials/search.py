@@ -17,8 +17,8 @@ from danlu.evaluate.judge import compared
 from danlu.evaluate.optimism import chosen
 from danlu.evaluate.predictions import FILE, cases, read_predictions
 from danlu.files import remove_folder, replace_json
-from danlu.models.classifier import Classifier
-from danlu.recipes.evaluating.judging import Judged, Judging, judge, keep, plain_comparison, work_on
+from danlu.generate.exercise import learnt
+from danlu.recipes.evaluating.judging import Judged, Judging, judge, keep, plain_comparison
 from danlu.recipes.finetuning.stage import Finetune
 from danlu.recipes.finetuning.trials.job import Job, promote
 from danlu.recipes.finetuning.trials.settings import Range, SearchSettings
@@ -95,8 +95,8 @@ def _tried(job: Job, number: int, trial: Trial, metric: Metric, how: SearchSetti
 
     def watch(values: Mapping[str, float]) -> None:
         for row in run.history.evaluations[trial.looks :]:  # made before an interruption
-            trial.report(row["evaluation"][metric.name])
-        if trial.report(values[metric.name]) and how.prune and number:
+            trial.report(_seen(row["evaluation"], metric))
+        if trial.report(_seen(values, metric)) and how.prune and number:
             raise Pruned
 
     row: Data = {"number": number, "params": trial.params, "state": "done", "value": None}
@@ -110,8 +110,15 @@ def _tried(job: Job, number: int, trial: Trial, metric: Metric, how: SearchSetti
         row["state"] = "pruned"
     except DanluError as error:
         row |= {"state": "failed", "note": error.render("en").splitlines()[0]}
-    row["looks"] = [each["evaluation"].get(metric.name) for each in run.history.evaluations]
+    row["looks"] = [_seen(each["evaluation"], metric) for each in run.history.evaluations]
     return row | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def _seen(values: Mapping[str, float], metric: Metric) -> float:
+    """An evaluation in the metric's direction; of texts, which are not written on the way, the loss stands for it."""
+    if metric.name in values:
+        return values[metric.name]
+    return -values["loss"] if metric.larger_is_better else values["loss"]
 
 
 def _tidy(folder: Path, rows: list[Data], metric: Metric) -> None:
@@ -146,14 +153,12 @@ def _finish(job: Job, rows: list[Data], best: Data, metric: Metric, space: Space
 
 
 def _judged(job: Job, number: int, voice: Voice) -> Judged:
-    checkpoint, settings = (
-        Checkpoint.load(folder_of(job.run.path, number), device=find_device(job.settings.device)),
-        job.settings,
-    )
-    assert isinstance(checkpoint.model, Classifier)
-    work = work_on(checkpoint, job.made.task.name, settings.data.length)
+    settings = job.settings
+    checkpoint = Checkpoint.load(folder_of(job.run.path, number), device=find_device(settings.device))
     how = Judging(precision=settings.train.precision, seed=settings.seed)
-    return judge(checkpoint.model, work, job.made.test, "test", voice.silenced(), how)
+    return judge(
+        checkpoint, learnt(checkpoint, length=settings.data.length), job.made.test, "test", voice.silenced(), how
+    )
 
 
 def best_of(rows: list[Data], metric: Metric) -> Data | None:
