@@ -1,7 +1,9 @@
 """Pictures that every installation can make, with captions in English (`en`, also `text`) and Chinese (`zh`).
 
 scenes, unseen: drawn scenes, 20,000 to learn from and 520 of combinations that the others do not have. digits:
-scikit-learn's handwritten digits. films: such digits moving left, right, up or down.
+scikit-learn's handwritten digits. films: such digits moving left, right, up or down; who leaves on one side comes in on
+the other, so that no frame alone says which way. stirring: films of drawn scenes, the shapes turning where they are;
+unseen_stirring: of combinations held out. Films and scenes have questions and answers as well (`question`, `answer`).
 """
 
 import hashlib
@@ -11,7 +13,7 @@ import json
 import os
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +30,19 @@ from danlu.errors import DanluError, nearest
 from danlu.files import TEMPORARY, write_file
 
 PREFIX = "builtin:"
-SCENES, UNSEEN, FILMS = 20_000, 520, 2_000
-EDGE, FRAMES, LARGER = 32, 8, 2
+SCENES, UNSEEN, FILMS, STIRRING = 20_000, 520, 2_000, 4_000
+EDGE, FRAMES, LARGER, STRIDE = 32, 8, 2, 3
+STILLS, STIRRED = 4, 7  # frames of a stirred scene; its stream of chance
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CHINESE = "零一二三四五六七八九"
 DIRECTIONS: Mapping[str, tuple[tuple[int, int], str]] = {
     "left": ((-1, 0), "左"), "right": ((1, 0), "右"), "up": ((0, -1), "上"), "down": ((0, 1), "下"),
 }  # fmt: skip
+QUESTIONS: Mapping[str, str] = {
+    "what shape is it?": "shape", "what colour is it?": "colour", "how many are there?": "number",
+    "where is it?": "place",
+}  # fmt: skip
+MOVING = ("which way does it move?", "which digit is it?")
 Row = dict[str, Any]
 
 
@@ -48,14 +56,32 @@ def builtin_pictures(name: str, folder: Path) -> Path:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         made = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
-        (_parquet if suffix == ".parquet" else _tar)(made, make())
+        (_parquet if suffix == ".parquet" else write_tar)(made, make())
         os.replace(made, path)
     return path
 
 
 def scenes(count: int, held_out: bool) -> Iterator[Row]:
     for scene, picture in drawing.scenes(count, held_out):
-        yield {"image": _png(picture), "text": scene.en, "en": scene.en, "zh": scene.zh, **scene._asdict()}
+        yield {"image": _png(picture)} | _told(scene)
+
+
+def stirring(count: int, held_out: bool) -> Iterator[Row]:
+    """Scenes as films of four frames: the same combination drawn afresh, as if somebody stirred it."""
+    known = drawing.combinations(held_out)
+    for number in range(count):
+        scene = known[number % len(known)]
+        chances = uniforms(STIRRED + held_out, 0, range(STILLS * number, STILLS * (number + 1)), 24)
+        yield {"image": gif([drawing.drawn(scene, chance) for chance in chances])} | _told(scene)
+
+
+def _told(scene: drawing.Scene) -> Row:
+    """Captions, facts, and questions about them."""
+    return {
+        "text": scene.en, "en": scene.en, "zh": scene.zh, **scene._asdict(),
+        "question": list(QUESTIONS),
+        "answer": [getattr(scene, fact) for fact in QUESTIONS.values()],
+    }  # fmt: skip
 
 
 def digits() -> Iterator[Row]:
@@ -65,32 +91,34 @@ def digits() -> Iterator[Row]:
         yield {"image": _png(picture), "text": en, "en": en, "zh": f"手写数字{CHINESE[label]}", "label": NAMES[label]}
 
 
-def films() -> Iterator[Row]:
-    pixels, labels = _digits()
-    for number in range(FILMS):
-        chance = uniforms(0, 0, number, 4)[0]
+def films(count: int = FILMS, seed: int = 0, among: slice = slice(None)) -> Iterator[Row]:
+    """among: which of the digits they are made of."""
+    pixels, labels = (each[among] for each in _digits())
+    for number in range(count):
+        chance = uniforms(seed, 0, number, 4)[0]
         which = int(chance[0] * len(pixels))
         direction = list(DIRECTIONS)[int(chance[1] * len(DIRECTIONS))]
         frames = _moving(pixels[which], DIRECTIONS[direction][0], chance[2:])
-        raw = io.BytesIO()
-        frames[0].save(raw, "GIF", save_all=True, append_images=frames[1:], duration=100, loop=0)
         en = f"the digit {NAMES[labels[which]]} moves {direction}"
         zh = f"数字{CHINESE[labels[which]]}向{DIRECTIONS[direction][1]}移动"
-        yield {"image": raw.getvalue(), "text": en, "en": en, "zh": zh, "direction": direction}
+        asked = {"question": list(MOVING), "answer": [direction, NAMES[labels[which]]]}
+        yield {"image": gif(frames), "text": en, "en": en, "zh": zh, "direction": direction} | asked
 
 
 def _moving(pixels: NDArray[np.uint8], step: tuple[int, int], chance: NDArray[np.float64]) -> list[Image.Image]:
-    """A digit of 16 pixels on 32, from one side to the other; where it stands across that is chance."""
+    """A digit of 16 pixels on 32, which moves by a few each frame; where it begins is chance."""
     digit = Image.fromarray(pixels).resize((EDGE // LARGER, EDGE // LARGER), Image.Resampling.BICUBIC)
-    room, across = EDGE - EDGE // LARGER, int(chance[0] * (EDGE - EDGE // LARGER))
-    frames = []
-    for number in range(FRAMES):
-        share = number / (FRAMES - 1)
-        along = round(room * (share if sum(step) > 0 else 1 - share))
-        frame = Image.new("L", (EDGE, EDGE))
-        frame.paste(digit, (along, across) if step[0] else (across, along))
-        frames.append(frame)
-    return frames
+    ground = np.zeros((EDGE, EDGE), np.uint8)
+    ground[: digit.height, : digit.width] = digit
+    begin = (chance * EDGE).astype(int)
+    shifts = [begin + STRIDE * number * np.array(step) for number in range(FRAMES)]
+    return [Image.fromarray(np.roll(ground, (down, right), (0, 1))) for right, down in shifts]
+
+
+def gif(frames: list[Image.Image]) -> bytes:
+    raw = io.BytesIO()
+    frames[0].save(raw, "GIF", save_all=True, append_images=frames[1:], duration=100, loop=0)
+    return raw.getvalue()
 
 
 def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -112,7 +140,9 @@ def _parquet(path: Path, rows: Iterator[Row]) -> None:
     write_file(path, lambda file: pyarrow.parquet.write_table(table, file, row_group_size=1000))
 
 
-def _tar(path: Path, rows: Iterator[Row]) -> None:
+def write_tar(path: Path, rows: Iterable[Row]) -> None:
+    """Films (`image`, a GIF) with the rest of their rows as JSON beside them, as WebDataset has it."""
+
     def write(file: Any) -> None:
         with tarfile.open(fileobj=file, mode="w") as tar:
             for number, row in enumerate(rows):
@@ -130,4 +160,6 @@ MADE: Mapping[str, tuple[str, Callable[[], Iterator[Row]]]] = {
     "unseen": (".parquet", partial(scenes, UNSEEN, held_out=True)),
     "digits": (".parquet", digits),
     "films": (".tar", films),
+    "stirring": (".tar", partial(stirring, STIRRING, held_out=False)),
+    "unseen_stirring": (".tar", partial(stirring, UNSEEN, held_out=True)),
 }

@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 from danlu.errors import DanluError
@@ -92,23 +93,23 @@ class TarBox:
 
 
 class ZipBox:
-    """A zip file; every member is checked against its sum when it is read."""
+    """A zip file; every member is checked against its sum when it is read. Its list of members is read once."""
 
     cut = ""
 
     def __init__(self, where: Path):
-        self.where = where
+        self.where, self.turn = where, Lock()
         try:
-            with zipfile.ZipFile(where) as archive:
-                found = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+            self.archive = zipfile.ZipFile(where)
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise DanluError("E2206", where=where, found=str(error)) from error
+        found = {info.filename: info.file_size for info in self.archive.infolist() if not info.is_dir()}
         self.members = {name: size for name, size in sorted(found.items()) if not _hidden(name)}
 
     def read(self, name: str) -> bytes:
         _check(self, name)
         try:
-            with zipfile.ZipFile(self.where) as archive, archive.open(name) as member:
+            with self.turn, self.archive.open(name) as member:
                 return member.read(MOST_BYTES + 1)[:MOST_BYTES]
         except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, NotImplementedError, EOFError) as error:
             raise DanluError("E2204", where=f"{self.where}:{name}", found=str(error)) from error

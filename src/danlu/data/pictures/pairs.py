@@ -109,7 +109,7 @@ class Pairing:
         return found
 
     def _behind(self, place: Path, name: str) -> Iterator[Pair]:
-        kind = TABLES.get(place.suffix.lower().removesuffix(".gz")) if place.is_file() else None
+        kind = TABLES.get(PurePosixPath(place.name.lower().removesuffix(".gz")).suffix) if place.is_file() else None
         if kind == "parquet":
             return self._parquet(place, name)
         if kind in READERS:
@@ -172,11 +172,9 @@ class Pairing:
             return Said()
         values = values if isinstance(values, dict) else {}
         ask = asking(self.settings, list(values), name) if self.asks else None
-        if ask:
-            return Said((), ask(values))
         known = CAPTION_COLUMNS if self.settings.text == "auto" else (self.settings.text,)
-        column = next((each for each in known if each in values), None)
-        return Said(_captions(values[column])) if column else Said()
+        column = next((each for each in known if each in values), "")
+        return Said(_captions(values.get(column)), ask(values) if ask else ())
 
     def _table(self, box: Box, member: str, name: str) -> Iterator[Pair]:
         folder = PurePosixPath(member).parent
@@ -231,8 +229,12 @@ class Pairing:
         """How to take what a row says: questions with answers, where there are such columns, or a caption."""
         ask = asking(self.settings, names, where) if self.asks else None
         if ask:
-            self._say(f"pictures: {image}, asked: {ask.name}", f"图片列：{image}，问答列：{ask.name}")
-            return lambda record: Said((), ask(record.values))
+            said = next((each for each in CAPTION_COLUMNS if each in names), "")
+            more = (f", captions: {said}", f"，说明列：{said}") if said else ("", "")
+            self._say(
+                f"pictures: {image}, asked: {ask.name}{more[0]}", f"图片列：{image}，问答列：{ask.name}{more[1]}"
+            )
+            return lambda record: Said(_captions(record.values.get(said)), ask(record.values))
         column, take = self._caption(sample, names, where)
         self._say(f"pictures: {image}, captions: {column}", f"图片列：{image}，说明列：{column}")
         return lambda record: Said(_captions(take(record)))

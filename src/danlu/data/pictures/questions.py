@@ -28,11 +28,17 @@ class Asking:
         return f"{self.question}, {self.answer}" if self.answer else self.question
 
     def __call__(self, values: Mapping[str, Any]) -> tuple[Question, ...]:
-        """Of one row; nothing where an answer is missing."""
+        """Of one row; nothing where an answer is missing. Several questions come with as many answers."""
+        asked = values.get(self.question)
         if not self.answer:
-            return _turns(values.get(self.question))
-        asked, answer = _text(values.get(self.question)), _agreed(values.get(self.answer))
-        return ((asked, answer),) if answer else ()
+            return _turns(asked)
+        told = values.get(self.answer)
+        if isinstance(asked, (list, tuple)):
+            several = told if isinstance(told, (list, tuple)) and len(told) == len(asked) else ()
+            pairs = [(_text(each), _text(answer)) for each, answer in zip(asked, several, strict=False)]
+        else:
+            pairs = [(_text(asked), _agreed(told))]
+        return tuple(pair for pair in pairs if pair[1])
 
 
 def asking(settings: PictureSettings, names: Sequence[str], where: str) -> Asking | None:
