@@ -145,6 +145,13 @@ def test_an_estimate_is_compared_with_the_run(text: Path, make: Make, capsys: py
     assert [row["name"] for row in rows] == ["runs/x"]
 
 
+def test_a_vocabulary_with_markers_of_its_own(text: Path, make: Make) -> None:
+    """T5's tokenizer has a hundred markers of spans beside the entries it learnt."""
+    rest = {"train": {"steps": 2, "batch": 4}, "data": {"length": 32}, "tokenizer": {"vocabulary": 300}}
+    shape = {"model": {"width": 32, "depth": 1, "heads": 2}, "samples": {"count": 0}}
+    assert estimate(make("t5-tiny", text, calibrate=0.1, **rest, **shape)).metrics["seconds"] > 0
+
+
 def test_an_estimate_for_other_machines(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["estimate", "gpt-small", str(text), "train.steps=100", "train.batch=512", "data.length=1024", "lang=en"]
     found = []

@@ -24,7 +24,7 @@ from danlu.data.texts import texts
 from danlu.errors import DanluError
 from danlu.generate.engine import Engine
 from danlu.models.build import build as build_model
-from danlu.models.build import parameters, read_config
+from danlu.models.build import parameters
 from danlu.recipes.estimating.arithmetic import stacks
 from danlu.recipes.pretraining.defaults import operations
 from danlu.recipes.pretraining.loading import loading
@@ -106,13 +106,9 @@ def _sample(ready: Plan, place: Path) -> Data:
 
 def _measured(ready: Plan, sample: Data, layers: int | None, seconds: float) -> Measured:
     """In a process of its own, so that its memory can be told from ours."""
-    config = ready.start.config
-    if layers:
-        shallow = {name: s.model_copy(update={"depth": layers}) for name, s in config if s in stacks(config)}
-        config = config.model_copy(update=shallow)
     asked = {
-        "settings": merge(ready.settings.model_dump(mode="json"), sample), "seconds": seconds,
-        "config": config.model_dump(mode="json"), "threads": torch.get_num_threads(),
+        "settings": merge(ready.settings.model_dump(mode="json"), sample), "seconds": seconds, "layers": layers,
+        "threads": torch.get_num_threads(),
     }  # fmt: skip
     command = [sys.executable, "-c", CHILD]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
@@ -129,23 +125,26 @@ def main() -> None:
     given = {name: value for name, value in asked["settings"].items() if name != "verb" and value is not None}
     with tempfile.TemporaryDirectory(prefix="danlu-probe-") as place:
         ready = plan(Call((), given | {"output": place}, voice), limited=False)
-        found = trial(ready, asked["config"], asked["seconds"], Path(place), voice)
+        found = trial(ready, asked["layers"], asked["seconds"], Path(place), voice)
     print(json.dumps({field.name: found[field.name] for field in fields(Measured)}))
 
 
-def trial(ready: Plan, shape: Data, seconds: float, place: Path, voice: Voice) -> dict[str, float]:
-    """Train a little, and take the time of everything that a run does again and again."""
-    settings, family = ready.settings, ready.start.family
-    config, device = read_config(shape), find_device(settings.device)
-    tokenizer_settings = settings.tokenizer.model_copy(update={"vocabulary": config.vocabulary})
+def trial(ready: Plan, layers: int | None, seconds: float, place: Path, voice: Voice) -> dict[str, float]:
+    """Train a little, and take the time of everything that a run does again and again. layers: of each stack, if not
+    all."""
+    settings, family, config = ready.settings, ready.start.family, ready.start.config
+    device = find_device(settings.device)
     if ready.start.where:
-        checkpoint = Checkpoint.load(ready.start.where)
-        tokenizer = checkpoint.tokenizer
+        tokenizer = Checkpoint.load(ready.start.where).tokenizer
         assert tokenizer is not None
-        checkpoint = Checkpoint(family, config, build_model(config, "cpu", 0), tokenizer)
-    else:
-        tokenizer = make_tokenizer(settings.model_copy(update={"tokenizer": tokenizer_settings}), family, voice)
-        checkpoint = Checkpoint(family, config, build_model(config, "cpu", 0), tokenizer)
+    else:  # it may have tokens of its own beside the text's, such as T5's markers of spans
+        wanted = settings.tokenizer.model_copy(update={"vocabulary": config.vocabulary})
+        tokenizer = make_tokenizer(settings.model_copy(update={"tokenizer": wanted}), family, voice)
+        config = ready.start.with_vocabulary(tokenizer.vocabulary, settings.model)
+    if layers:
+        shallow = {name: s.model_copy(update={"depth": layers}) for name, s in config if s in stacks(config)}
+        config = config.model_copy(update=shallow)
+    checkpoint = Checkpoint(family, config, build_model(config, "cpu", 0), tokenizer)
     division = divide(settings.data, tokenizer, voice)
     train = settings.train
     pieces = -(-train.batch // (train.micro or train.batch))
