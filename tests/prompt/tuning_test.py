@@ -93,6 +93,19 @@ def test_coop(scorer_of: ScorerOf, tmp_path: Path) -> None:
         assert torch.allclose(scorer.forward(spec, rows, learned), scorer.scores(spec, rows, learned), atol=1e-5)
 
 
+def test_a_trained_tower_is_not_remembered(scorer_of: ScorerOf, tmp_path: Path) -> None:
+    """What a dual encoder remembers of texts and pictures is forgotten as soon as its weights move."""
+    scorer, seen = changed(own(scorer_of("clip")), "full"), []
+    rows = []
+    for number, label in enumerate(("good", "bad")):
+        Image.new("RGB", (32, 32), (255 * number, 0, 99)).save(tmp_path / f"{number}.png")
+        rows.append(Row({"picture": str(tmp_path / f"{number}.png"), "label": label}))
+    spec = PromptSpec(templates="a {label} film", verbaliser=VERBALISER)
+    settings = TRAIN.model_copy(update={"steps": 4, "evaluate_every": 1})
+    tune(scorer, spec, rows, settings, tmp_path / "run", voice=QUIET, validation=rows, watch=seen.append)
+    assert len({each["loss"] for each in seen}) == 4
+
+
 def test_training_and_use_are_one(scorer_of: ScorerOf) -> None:
     """What the loss is taken of is what is answered."""
     scorer = scorer_of("bert")
