@@ -4,16 +4,19 @@ This machine is measured by a short trial (`estimating.probe`); one that is name
 (`estimating.arithmetic`).
 """
 
-from dataclasses import dataclass
-
 from pydantic import Field
 
 from danlu.data.settings import DataSettings
+from danlu.errors import DanluError
 from danlu.models.build import parameters
 from danlu.recipes.estimating.arithmetic import MOMENTS, Memory, on_machine, states, work
 from danlu.recipes.estimating.machines import find_machine
+from danlu.recipes.estimating.needs import Needs
+from danlu.recipes.estimating.pictures import estimate as estimate_pictures
+from danlu.recipes.estimating.pictures import plan as plan_pictures
 from danlu.recipes.estimating.probe import Measured, probe
 from danlu.recipes.estimating.score import WHAT, correction, judged, predict, scores, this_machine
+from danlu.recipes.pictures.plan import kind_of_start
 from danlu.recipes.pretraining.plan import Plan, plan
 from danlu.recipes.pretraining.pretrain import CHECKED
 from danlu.recipes.runs.call import Answer, Call, Common
@@ -34,24 +37,14 @@ class Estimate(Common):
 OWN = ("calibrate", "on", "devices")
 
 
-@dataclass(frozen=True)
-class Needs:
-    """Bytes of one device by part, bytes on the disk, and seconds of training."""
-
-    parameters: int
-    memory: Memory
-    disk: int
-    steps: int
-    step: float
-    seconds: float
-    share_of_peak: float | None = None  # model operations a second, of what the machine could do
-
-
 def estimate(call: Call) -> Answer:
     """The verb."""
     if call.words == ("score",):
         return score(call)
     own = call.only(*OWN).build(Estimate)
+    kind = kind_of_start(call)
+    if kind in ("dual", "multimodal"):
+        return of_pictures(call, own, kind)
     ready = plan(call.without(*OWN), limited=False)
     if call.dry_run:
         return call.rehearse(ready.settings)
@@ -65,6 +58,19 @@ def estimate(call: Call) -> Answer:
     memory, seconds = needs.memory.total * factors["memory"], needs.seconds * factors["seconds"]
     parts = vars(needs.memory) | {"parameters": needs.parameters, "disk": needs.disk, "steps": needs.steps}
     return Answer(metrics=parts | {"memory": memory, "seconds": seconds, "correction": factors})
+
+
+def of_pictures(call: Call, own: Estimate, kind: str) -> Answer:
+    """Of a run on pictures. E2219 for another machine than this one."""
+    if own.on:
+        raise DanluError("E2219", found=own.on)
+    ready = plan_pictures(call.without(*OWN), kind)
+    if call.dry_run:
+        return call.rehearse(ready.settings)
+    needs = estimate_pictures(ready, own.calibrate)
+    show(call, own, needs, dict.fromkeys(WHAT, 1.0))
+    parts = vars(needs.memory) | {"parameters": needs.parameters, "disk": needs.disk, "steps": needs.steps}
+    return Answer(metrics=parts | {"memory": needs.memory.total, "seconds": needs.seconds})
 
 
 def show(call: Call, own: Estimate, needs: Needs, factors: dict[str, float]) -> None:

@@ -20,6 +20,8 @@ from danlu.data.sifting import read, sift
 from danlu.data.sources import DataSettings, all_files, resolved
 from danlu.errors import DanluError
 from danlu.files import replace_file
+from danlu.recipes.pictures.check import check as check_pictures
+from danlu.recipes.pictures.check import holds_pictures
 from danlu.recipes.pictures.inspect import inspect as inspect_pictures
 from danlu.recipes.pictures.plan import kind_of_start
 from danlu.recipes.pictures.speaking.inspect import inspect as inspect_seeing
@@ -115,6 +117,9 @@ def prepare(call: Call) -> Answer:
 
 def check(call: Call) -> Answer:
     """Read everything once and count; what would be dropped is listed with its reason, file and line."""
+    paths = call.words or (call.settings.get("data") or {}).get("paths") or ()
+    if holds_pictures(paths):
+        return check_pictures(call, paths)
     settings, chosen = _chosen(call)
     if call.dry_run:
         return call.rehearse(settings)

@@ -7,10 +7,10 @@ from pydantic import Field
 from danlu.checkpoint import Checkpoint
 from danlu.data.pictures.prepare import gather
 from danlu.data.pictures.settings import PictureSettings
-from danlu.errors import DanluError
 from danlu.evaluate.pictures import retrieval
 from danlu.models.multimodal import MultimodalModel
 from danlu.recipes.evaluating.judging import keep, say_results
+from danlu.recipes.pictures.check import holds_pictures
 from danlu.recipes.pictures.speaking.begin import Side, loader, material
 from danlu.recipes.pictures.speaking.judge import embedded, judged, pictured
 from danlu.recipes.pictures.speaking.stage import TeachSeeing
@@ -21,8 +21,6 @@ from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
 from danlu.voice import Voice
-
-NO_PICTURES = ("E1215", "E2206", "E2207", "E2208", "E2209")  # what is told of text that is taken for pictures
 
 
 class EvaluateSeeing(Common):
@@ -35,14 +33,7 @@ class EvaluateSeeing(Common):
 
 def about_pictures(call: Call) -> bool:
     """Whether the DATA of a call holds pictures; text is measured as of any language model."""
-    paths = call.words[1:] or (call.settings.get("data") or {}).get("paths") or ()
-    if not paths:
-        return False
-    try:
-        gather(PictureSettings(paths=tuple(map(str, paths))), Voice(quiet=True), asks=True)
-    except DanluError as error:
-        return error.code not in NO_PICTURES
-    return True
+    return holds_pictures(call.words[1:] or (call.settings.get("data") or {}).get("paths") or ())
 
 
 def evaluate(call: Call) -> Answer:
