@@ -1,6 +1,6 @@
 """With few labelled rows, is it better to train a model by a prompt than to put a head on it?
 
-`python -m benchmarks.few_shot [--minutes 20] [--seeds 5] [--rows 16 64] [--keep FOLDER] [--families bert gpt2]`. A BERT
+`python -m benchmarks.few_shot [--minutes 20 | --steps N] [--seeds 5] [--rows 16 64] [--keep FOLDER] [--families bert gpt2]`. A BERT
 and a GPT are pretrained here, for some minutes, on the sentences of SST-2 (their labels unread) and general text; then
 each is fine-tuned on 16 and on 64 rows a class, once by a prompt (`danlu prompt tune adapt=full`, LM-BFF) and once with
 a classification head (`danlu finetune`), both with as many steps, both choosing by as many rows again. Accuracy is that
@@ -40,6 +40,7 @@ PRETRAINING = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, help="of pretraining, in the place of minutes")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, nargs="+", default=[16, 64], help="a class")
     parser.add_argument("--families", nargs="+", default=["bert", "gpt2"], choices=list(TEMPLATE))
@@ -51,7 +52,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         found: dict[str, Any] = {}
         for family in options.families:
-            start = pretrained(family, folder, options.minutes)
+            start = pretrained(family, folder, options)
             for rows in options.rows:
                 found[f"{family} {rows}"] = compared(family, start, rows, folder, options)
                 print(json.dumps({f"{family} {rows}": found[f"{family} {rows}"]}), file=sys.stderr, flush=True)
@@ -59,11 +60,11 @@ def main() -> None:
     few = [each for name, each in found.items() if name.endswith(f" {least}")]
     ours, theirs = (statistics.fmean(each[way]["mean"] for each in few) for way in ("prompt", "head"))
     question = f"points of accuracy of a prompt over a head, {least} rows a class of sst2"
-    conditions = {"minutes": options.minutes, "seeds": options.seeds, "found": found}
+    conditions = {"minutes": options.minutes, "steps": options.steps, "seeds": options.seeds, "found": found}
     Answer(question, ours, theirs, ours - theirs, BAR, conditions).show()
 
 
-def pretrained(family: str, folder: Path, minutes: float) -> Path:
+def pretrained(family: str, folder: Path, options: argparse.Namespace) -> Path:
     """A model that has read the sentences, and other text."""
     place = folder / f"base-{family}"
     texts = []
@@ -73,7 +74,7 @@ def pretrained(family: str, folder: Path, minutes: float) -> Path:
     texts.append(folder / "sentences.txt")
     texts[-1].write_text("\n\n".join(text for _, text in lines("train")), encoding="utf8")
     if not (place / "README.md").is_file():
-        train = PRETRAINING["train"] | {"minutes": minutes}
+        train = PRETRAINING["train"] | ({"steps": options.steps} if options.steps else {"minutes": options.minutes})
         danlu.pretrain(f"{family}-mini", texts, output=place, **PRETRAINING | {"train": train})
     return place
 

@@ -51,6 +51,17 @@ def test_budget(tmp_path: Path, budget: Budget, looks: int) -> None:
     assert found.looks == looks
 
 
+def test_each_search_of_a_ledger_pays_for_itself(tmp_path: Path) -> None:
+    """What another search has looked at before is not looked at again, but the search ends where it would alone."""
+    budget, halving = Budget(tokens=700), Halving(first=12)
+    (tmp_path / "alone").mkdir()
+    alone = new(tmp_path / "alone", budget, halving).run(in_order(list(range(20)), 5), hand=1)
+    first = new(tmp_path, budget, halving)
+    first.run(in_order(list(range(3)), 3), hand=1)
+    second = Search(value, ROWS, first.ledger, lambda each: each, budget, halving)
+    assert second.run(in_order(list(range(20)), 5), hand=1) == alone
+
+
 def test_patience(tmp_path: Path) -> None:
     """A searcher that only repeats itself is stopped."""
 

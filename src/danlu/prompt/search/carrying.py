@@ -52,10 +52,17 @@ def searched(
 ) -> Found[Candidate]:  # fmt: skip
     """Search from the ground's hand prompt. prompts: a list to try, for `rules`. about: the task, for who is asked.
     propose: a function of your own to ask, in the place of an address."""
+    rows = key_of([sorted((name, str(value)) for name, value in row.values.items()) for row in ground.rows])
     halving = settings.halving.model_copy(update={"first": 0}) if way in WHOLE else settings.halving
     with voice.progress(f"search: {way}", f"搜索：{way}", settings.budget.tokens) as bar:
         search = Search(
-            ground.look, len(ground.rows), ledger, lambda each: [ground.aim, each.plain()], settings.budget, halving, bar
+            ground.look,
+            len(ground.rows),
+            ledger,
+            lambda each: [ground.aim, rows, each.plain()],
+            settings.budget,
+            halving,
+            bar,
         )
         means = Means(
             search.answer, settings.options, settings.shown, settings.vectors, settings.numbers,

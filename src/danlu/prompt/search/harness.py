@@ -110,8 +110,10 @@ class Search(Generic[C]):
     halving: Halving = field(default_factory=Halving)
     bar: Bar | None = None
     whole: dict[str, C] = field(default_factory=dict)  # candidates that were looked at on all rows
-    looked: set[tuple[str, int]] = field(default_factory=set)
     seen: dict[str, C] = field(default_factory=dict)
+    paid: set[tuple[str, int]] = field(default_factory=set)  # keys, and the first rows of looks
+    tokens: int = 0
+    looks: int = 0
 
     def run(self, searcher: Searcher[C], hand: C, seed: int = 0) -> Found[C]:
         """Search until the searcher or the budget ends. hand: the candidate to beat."""
@@ -120,9 +122,9 @@ class Search(Generic[C]):
         try:
             batch = next(searcher)
             while idle < self.budget.patience:
-                before = len(self.looked)
+                before = len(self.paid)
                 scores = self._scores(batch)
-                idle = idle + 1 if len(self.looked) == before else 0
+                idle = idle + 1 if len(self.paid) == before else 0
                 batch = searcher.send(scores)
         except (Spent, StopIteration):
             pass
@@ -132,9 +134,12 @@ class Search(Generic[C]):
 
     def answer(self, question: Any, ask: Callable[[], tuple[Any, int]]) -> Any:
         """See `Ledger.answer`; ends the search where there are no tokens left to ask with."""
-        if key_of(question) not in self.ledger.answers:
+        key = key_of(question)
+        if (key, 0) not in self.paid:
             self._check_budget()
-        return self.ledger.answer(question, ask)
+        found = self.ledger.answer(question, ask)
+        self._pay(key, 1)
+        return found
 
     def _scores(self, batch: Sequence[C]) -> list[Score]:
         """The best of each rung are looked at on more rows; equal ones in the order they came."""
@@ -150,39 +155,50 @@ class Search(Generic[C]):
         return [scores[place] for place in range(len(batch))]
 
     def _values(self, candidate: C, rows: int) -> list[float]:
-        """The first `rows` values of a candidate; those that are not known yet are taken."""
+        """The first `rows` values of a candidate; those that are not known yet are taken. What an earlier search of the
+        same ledger has taken is paid for again, so that a search ends where it would without the other."""
         plain = self.plain(candidate)
         key = key_of(plain)
         known = self.ledger.values.get(key, [])
-        if len(known) < rows:
+        if len(known) < rows or any((key, first) not in self.paid for first, _ in self._looks(key, rows)):
             self._check_budget()
+        if len(known) < rows:
             look, first = self.score(candidate, range(len(known), rows)), len(known)
             known = self.ledger.measured(key, first, look.values, look.tokens, plain)
-            if self.bar:
-                self.bar.advance(look.tokens, f"{len(self.seen)}")
-        self.looked.add((key, rows))
+        self.looks += self._pay(key, rows)
         self.seen.setdefault(key, candidate)
         if rows == self.rows:
             self.whole.setdefault(key, candidate)
         return known[:rows]
 
+    def _looks(self, key: str, rows: int) -> list[tuple[int, int]]:
+        return [each for each in self.ledger.prices.get(key, []) if each[0] < rows]
+
+    def _pay(self, key: str, rows: int) -> int:
+        """Count what looks at a candidate, or an answer, cost; how many of them had not been counted."""
+        unpaid = [(first, price) for first, price in self._looks(key, rows) if (key, first) not in self.paid]
+        for first, price in unpaid:
+            self.paid.add((key, first))
+            self.tokens += price
+            if self.bar:
+                self.bar.advance(price, f"{len(self.seen)}")
+        return len(unpaid)
+
     def _check_budget(self) -> None:
-        budget, ledger = self.budget, self.ledger
-        tokens, looks = budget.tokens, budget.looks
-        if (tokens is not None and ledger.tokens >= tokens) or (looks is not None and ledger.looks >= looks):
+        tokens, looks = self.budget.tokens, self.budget.looks
+        if (tokens is not None and self.tokens >= tokens) or (looks is not None and self.looks >= looks):
             raise Spent
 
     def _found(self, hand: C, seed: int) -> Found[C]:
         """The best on all rows, if more than luck speaks for it; among equals the first."""
-        values = {key: self.ledger.values[key] for key in self.whole}
+        values = {key: self.ledger.values[key][: self.rows] for key in self.whole}
         means = {key: sum(each) / self.rows for key, each in values.items()}
         ranked = sorted(means, key=lambda key: -means[key])
         top = ranked[0]
         expected = chosen([_mean(values[key]) for key in ranked[:RIVALS]], seed=seed)
         before = means[key_of(self.plain(hand))]
         best = self.whole[top] if expected.value > before else hand
-        ledger = self.ledger
-        return Found(best, self.whole[top], means[top], before, expected, len(self.seen), ledger.looks, ledger.tokens)
+        return Found(best, self.whole[top], means[top], before, expected, len(self.seen), self.looks, self.tokens)
 
 
 def _mean(values: Sequence[float]) -> Added:

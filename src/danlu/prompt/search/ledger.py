@@ -25,8 +25,8 @@ def key_of(plain: Any) -> str:
 
 
 class Ledger:
-    """values: of each candidate, row by row, as far as it was looked at. tokens: read by models so far. looks: how
-    often values were taken.
+    """values: of each candidate, row by row, as far as it was looked at. answers: of models, by the question's key.
+    prices: of each candidate, (first row, tokens) of each look at it; of each question, the tokens of its answer.
 
     A line that was cut off by a kill is removed. E2350 where a line is damaged, E2351 where the file is of another
     search.
@@ -36,7 +36,7 @@ class Ledger:
         self.path = path
         self.values: dict[str, list[float]] = {}
         self.answers: dict[str, Any] = {}
-        self.tokens = self.looks = 0
+        self.prices: dict[str, list[tuple[int, int]]] = {}
         self.notes: list[dict[str, Any]] = []
         told = {"search": json.loads(json.dumps(dict(about)))}
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,19 +79,28 @@ class Ledger:
             self.sync()
             self.notes.append(line["note"])
 
+    @property
+    def tokens(self) -> int:
+        """Read by models so far."""
+        return sum(price for some in self.prices.values() for _, price in some)
+
+    @property
+    def looks(self) -> int:
+        """How often values were taken."""
+        return sum(len(self.prices[key]) for key in self.values)
+
     def _take(self, line: Mapping[str, Any], number: int) -> None:
         if "candidate" in line:
             known = self.values.setdefault(line["candidate"], [])
             if len(known) != line["from"]:
                 raise DanluError("E2350", where=f"{self.path}:{number}", found=line["from"], possible=len(known))
             known += line["values"]
-            self.looks += 1
+            self.prices.setdefault(line["candidate"], []).append((line["from"], line["tokens"]))
         elif "asked" in line:
             self.answers[line["asked"]] = line["answer"]
-        elif "note" in line:
+            self.prices[line["asked"]] = [(0, line["tokens"])]
+        else:
             self.notes.append(line["note"])
-            return
-        self.tokens += line["tokens"]
 
     def _read(self, line: bytes, number: int) -> dict[str, Any]:
         try:
