@@ -32,18 +32,23 @@ class LayerCache:
 
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Append new positions and return all of them."""
-        end = self.length + key.shape[2]
+        start = self.length
+        for buffer, new in zip(self.reserve(*key.shape, like=key), (key, value), strict=True):
+            buffer[:, :, start : self.length] = new
+        return self.read()
+
+    def reserve(self, batch: int, heads: int, count: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The buffers, (B, H, room, K) each, with room for more positions that the caller fills: the last `count`."""
+        end = self.length + count
         if self.buffers is None or self.buffers[0].shape[2] < end:
             room = self.capacity if end <= self.capacity else max(SMALLEST, 2 * end)
-            grown = tuple(old.new_empty(*old.shape[:2], room, old.shape[3]) for old in (key, value))
+            grown = (like.new_empty(batch, heads, room, size), like.new_empty(batch, heads, room, size))
             if self.buffers is not None:
                 for new, old in zip(grown, self.read(), strict=True):
                     new[:, :, : self.length] = old
-            self.buffers = (grown[0], grown[1])
-        for buffer, new in zip(self.buffers, (key, value), strict=True):
-            buffer[:, :, self.length : end] = new
+            self.buffers = grown
         self.length = end
-        return self.read()
+        return self.buffers
 
     def keep(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Remember what never grows: a memory's keys and values."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from danlu.nn.attention import Attention, AttentionConfig
 from danlu.nn.cache import Cache
 from danlu.nn.dropout import Dropout
+from danlu.nn.fused import Fused, fused
 from danlu.nn.marks import Marks, Read, chosen
 from danlu.nn.mlp import Mlp, MlpConfig, NormConfig
 from danlu.nn.positions import RelativeBias, RelativePositions, RotaryPositions, rotation
@@ -125,6 +126,7 @@ class Transformer(nn.Module):
         self.norm = config.norm.build(config.width) if config.final_norm else None
         self.dropout = Dropout(config.final_dropout)
         self.relative_bias: RelativeBias | None = None
+        self.fused: Fused | None = None
         if isinstance(config.positions, RelativePositions):
             self.relative_bias = RelativeBias(config.positions, config.attention.heads, both_ways=not config.causal)
 
@@ -141,7 +143,11 @@ class Transformer(nn.Module):
         turn = None
         if isinstance(config.positions, RotaryPositions):
             turn = rotation(marks.positions, config.positions, config.head_size, compute_dtype(x))
-        for index, block in enumerate(self.blocks):
+        self.fused = fused(self, self.fused, x, list(views.values())) if memory is None else None
+        if self.fused is not None:
+            x = self.fused.run(x, *views.values(), turn, cache.attention if cache else None)
+            x = x if read is None else chosen(x, read)
+        for index, block in enumerate(self.blocks if self.fused is None else ()):
             caches = (cache.attention[index], cache.cross_attention[index]) if cache else (None, None)
             visible = views[config.window(index)]
             if read is not None and index == config.depth - 1:
