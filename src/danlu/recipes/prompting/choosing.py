@@ -7,16 +7,17 @@ from random import Random
 from torch import Tensor
 
 from danlu.errors import DanluError
-from danlu.prompt.honest import demonstrated
+from danlu.prompt.folds import crossed
 from danlu.prompt.rules.brief import Brief
 from danlu.prompt.rules.making import bare, prompts, with_line
 from danlu.prompt.rules.ranking import Ranked, ranked
 from danlu.prompt.scorer import Scorer
+from danlu.prompt.search.carrying import searched
 from danlu.prompt.search.drawing import in_order
 from danlu.prompt.search.ground import Candidate, Ground, few
 from danlu.prompt.search.harness import Found, Halving, Search, Searcher
 from danlu.prompt.search.ledger import Ledger
-from danlu.prompt.search.ways import SHOWING, WAYS, WHOLE, Means
+from danlu.prompt.search.ways import SHOWING
 from danlu.prompt.search.ways import Kind as Way
 from danlu.prompt.spec import PromptSpec, distinct, read_spec
 from danlu.recipes.prompting.stage import Prompt
@@ -24,8 +25,6 @@ from danlu.tasks.splits import fingerprint, hash_of
 from danlu.tasks.task import Row
 from danlu.voice import Voice
 
-SHARES = (0.25, 0.5, 0.75, 0.9)  # of a class's vector that its examples make
-COUNTS = (1, 2, 4)  # demonstrations a class
 BEST = 3  # prompts whose calibration and demonstrations are varied
 
 
@@ -80,7 +79,7 @@ def chosen(inquiry: Inquiry, hand: PromptSpec, best: Sequence[PromptSpec]) -> Fo
     ground = Ground(inquiry.scorer, hand, rows, pool or inquiry.training, "accuracy", inquiry.settings.seed)
     candidates = [Candidate(spec) for spec in distinct(_candidates(inquiry, [hand, *best], pool))]
     found = _search(inquiry, ground, in_order(candidates, len(candidates)), Candidate(hand), Halving(first=32))
-    for way in inquiry.settings.search:
+    for way in inquiry.settings.search.ways:
         found = _further(inquiry, ground, found, way)
     return found
 
@@ -91,14 +90,18 @@ def vectors_of(inquiry: Inquiry, best: Candidate) -> dict[str, Tensor] | None:
 
 
 def _further(inquiry: Inquiry, ground: Ground, found: Found[Candidate], way: Way) -> Found[Candidate]:
-    """A search that begins where the last one ended."""
-    start = found.best.spec
-    here = Ground(ground.scorer, start, ground.rows, ground.pool, "likelihood", ground.seed)
-    means = Means(inquiry.ledger.answer, prompts=prompts(inquiry.brief, inquiry.scorer.kind))
-    halving = Halving(first=0) if way in WHOLE else Halving()
+    """A search that begins where the last one ended. Where rows are shown, they are others than those to choose by."""
+    settings = inquiry.settings
+    rows, pool = ground.rows, ground.pool
     if way in SHOWING:
-        inquiry.note("train", way, ground.pool, labels=True)
-    return _search(inquiry, here, WAYS[way](here, means), Candidate(start), halving)
+        known = set(map(id, pool))
+        if any(id(row) in known for row in rows):
+            rows, pool = rows[::2], rows[1::2]
+        inquiry.note("train", way, pool, labels=True)
+    here = Ground(ground.scorer, found.best.spec, rows, pool, settings.search.aim, ground.seed)
+    made = prompts(inquiry.brief, inquiry.scorer.kind)
+    about = inquiry.brief.kind
+    return searched(here, way, settings.search, inquiry.ledger, inquiry.voice, prompts=made, about=about)
 
 
 def _search(
@@ -107,20 +110,17 @@ def _search(
     with inquiry.voice.progress("prompts", "提示", None) as bar:
         search = Search(
             ground.look, len(ground.rows), inquiry.ledger, lambda each: [ground.aim, each.plain()],
-            inquiry.settings.budget, halving, bar,
+            inquiry.settings.search.budget, halving, bar,
         )  # fmt: skip
         return search.run(searcher, hand, inquiry.settings.seed)
 
 
 def _candidates(inquiry: Inquiry, specs: Sequence[PromptSpec], pool: Sequence[Row]) -> Iterator[PromptSpec]:
-    """The prompts as they are; then the first ones with each calibration, and with demonstrations."""
+    """The prompts as they are; then the first ones with each calibration, and those that gain most by examples."""
     yield from specs
     yield bare(inquiry.brief, inquiry.scorer.kind)
     for spec in specs[:BEST]:
         for calibration in inquiry.settings.calibrate:
             yield spec.but(calibration=calibration)
-        for count in COUNTS if pool and inquiry.scorer.kind not in ("dual", "pictures") else ():
-            yield demonstrated(spec, pool, min(len(pool), count * len(spec.classes)), inquiry.settings.seed)
-        for share in SHARES if pool and inquiry.scorer.kind in ("dual", "pictures") else ():
-            shown = demonstrated(spec, pool, len(pool), inquiry.settings.seed)
-            yield shown.but(demonstrations=shown.demonstrations.model_dump() | {"share": share})
+    if pool:
+        yield from (each.spec for each in crossed(inquiry.scorer, specs[:BEST], pool, inquiry.settings.seed)[:BEST])

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -38,6 +38,7 @@ class Ladder(Tuning):
     rungs: which. layers: blocks that train where a part of the model does. rank: of LoRA. search: of the searched rung.
     """
 
+    defaults: ClassVar[Data] = Tuning.defaults | {"search": {"ways": ["edits"]}}
     verb: str = Field("prompt ladder", pattern="^prompt ladder$")
     rungs: tuple[RungName, ...] = Field(("hand", "rules", "searched", "soft", "lora", "partial", "full"), min_length=1)
     layers: int = Field(2, ge=1)

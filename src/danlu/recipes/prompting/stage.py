@@ -7,8 +7,7 @@ from pydantic import BeforeValidator, Field
 
 from danlu.prompt.rules.brief import Kind
 from danlu.prompt.rules.ranking import By
-from danlu.prompt.search.harness import Budget
-from danlu.prompt.search.ways import Kind as Way
+from danlu.prompt.search.carrying import Searched, SearchSettings
 from danlu.prompt.spec import Calibration
 from danlu.recipes.runs.call import Common
 from danlu.settings import Data, Settings
@@ -38,9 +37,9 @@ class Prompt(Common):
 
     labels: what classes mean, where their names do not say (labels.0=negative). template: a prompt of your own in one
     line, or prompt: a file of one; it is kept unless another is expected to be better. rules: how prompts are made.
-    shots: examples a class that the prompt may show; 0: none. calibrate: the kinds of calibration to try. search: ways
-    of looking for better prompts. budget: what a search may cost. limit: rows to choose by, at most. variations: rows
-    on which seeds × templates × orders are compared; 0: not at all.
+    shots: examples a class that the prompt may show; 0: none. calibrate: the kinds of calibration to try. search: how
+    better prompts are looked for, and what that may cost. limit: rows to choose by, at most. variations: rows on which
+    seeds × templates × orders are compared; 0: not at all.
     """
 
     defaults: ClassVar[Data] = {}  # of settings that were left open, where they are not the class's own
@@ -54,8 +53,7 @@ class Prompt(Common):
     rules: Rules = Rules()
     shots: int = Field(0, ge=0, le=1024)
     calibrate: Annotated[tuple[Calibration, ...], BeforeValidator(_split)] = ("none", "contextual", "pmi")
-    search: Annotated[tuple[Way, ...], BeforeValidator(_split)] = ()
-    budget: Budget = Budget()
+    search: Searched = SearchSettings()
     limit: int = Field(300, ge=2)
     variations: int = Field(100, ge=0)
     precision: Precision = "auto"
