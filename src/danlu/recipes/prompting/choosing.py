@@ -1,7 +1,7 @@
 """From rows without labels to a few good prompts, from rows with labels to the one to use."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from torch import Tensor
@@ -79,9 +79,10 @@ def chosen(inquiry: Inquiry, hand: PromptSpec, best: Sequence[PromptSpec]) -> Fo
     ground = Ground(inquiry.scorer, hand, rows, pool or inquiry.training, "accuracy", inquiry.settings.seed)
     candidates = [Candidate(spec) for spec in distinct(_candidates(inquiry, [hand, *best], pool))]
     found = _search(inquiry, ground, in_order(candidates, len(candidates)), Candidate(hand), Halving(first=32))
+    steps = [found]
     for way in inquiry.settings.search.ways:
-        found = _further(inquiry, ground, found, way)
-    return found
+        steps.append(_further(inquiry, ground, steps[-1].best, way))
+    return _last(inquiry, ground, steps, Candidate(hand)) if len(steps) > 1 else found
 
 
 def vectors_of(inquiry: Inquiry, best: Candidate) -> dict[str, Tensor] | None:
@@ -89,7 +90,17 @@ def vectors_of(inquiry: Inquiry, best: Candidate) -> dict[str, Tensor] | None:
     return Ground(inquiry.scorer, best.spec, (), (), seed=inquiry.settings.seed).vectors(best)
 
 
-def _further(inquiry: Inquiry, ground: Ground, found: Found[Candidate], way: Way) -> Found[Candidate]:
+def _last(
+    inquiry: Inquiry, ground: Ground, steps: Sequence[Found[Candidate]], hand: Candidate
+) -> Found[Candidate]:  # fmt: skip
+    """The winner of each step against the prompt that all began from, by the share of rows that are right."""
+    winners = list(dict.fromkeys(each.best for each in steps))
+    found = _search(inquiry, ground, in_order(winners), hand, Halving(first=0))
+    summed = {name: sum(getattr(each, name) for each in steps) for name in ("candidates", "looks", "tokens")}
+    return replace(found, **summed)
+
+
+def _further(inquiry: Inquiry, ground: Ground, begin: Candidate, way: Way) -> Found[Candidate]:
     """A search that begins where the last one ended. Where rows are shown, they are others than those to choose by."""
     settings = inquiry.settings
     rows, pool = ground.rows, ground.pool
@@ -98,7 +109,7 @@ def _further(inquiry: Inquiry, ground: Ground, found: Found[Candidate], way: Way
         if any(id(row) in known for row in rows):
             rows, pool = rows[::2], rows[1::2]
         inquiry.note("train", way, pool, labels=True)
-    here = Ground(ground.scorer, found.best.spec, rows, pool, settings.search.aim, ground.seed)
+    here = Ground(ground.scorer, begin.spec, rows, pool, settings.search.aim, ground.seed)
     made = prompts(inquiry.brief, inquiry.scorer.kind)
     about = inquiry.brief.kind
     return searched(here, way, settings.search, inquiry.ledger, inquiry.voice, prompts=made, about=about)
