@@ -7,6 +7,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from danlu.adapt import read_change
 from danlu.kernels import native, status
 from danlu.models.build import Model, build
 from danlu.models.families import FAMILIES
@@ -114,12 +115,12 @@ def test_threads_and_moved_weights() -> None:
     assert (at_once(other, tokens=tokens) - one).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("why", ["head norms", "gradients", "hooks", "training", "windows", "plain layer"])
+@pytest.mark.parametrize("why", ["head norms", "gradients", "hooks", "training", "windows", "plain layer", "prefixes"])
 def test_what_c_does_not_know_goes_the_ordinary_way(why: str) -> None:
     model = model_of("gpt3" if why == "windows" else "gpt2")
     stack = model.tower.transformer
     if why == "head norms":
-        stack.blocks[1].attention.query_norm = RmsNorm(16)
+        stack.blocks[1].attention.query_norm = RmsNorm(16, 1e-5)
     tokens = torch.randint(100, (2, 9))
     if why == "hooks":
         stack.blocks[0].register_forward_hook(lambda *_: None)
@@ -127,6 +128,10 @@ def test_what_c_does_not_know_goes_the_ordinary_way(why: str) -> None:
         model.train()
     if why == "plain layer":
         replace_module(stack.blocks[1], "mlp.up", torch.nn.Linear(64, stack.blocks[1].mlp.up.out_features))
+    if why == "prefixes":  # after the stack was made ready
+        at_once(model, tokens=tokens)
+        read_change("prefix").apply(model)
+        model.eval()
     with torch.set_grad_enabled(why == "gradients"):
         model(tokens)
     assert stack.fused is None

@@ -7,9 +7,9 @@ Shapes: B batch, T tokens, S all tokens seen, D width, G key heads, K head size.
 """
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,13 +29,26 @@ LANES = 16  # widths are multiples of it
 NAMES = ("query", "key", "value", "output", "up", "gate", "down")
 
 
+class Part(NamedTuple):
+    """Something that C was told of: where it hangs, and the address of its numbers, if it has some."""
+
+    owner: Mapping[str, Any]
+    name: str
+    it: Any
+    address: int | None
+
+    @property
+    def same(self) -> bool:
+        return self.owner.get(self.name) is self.it and (self.address is None or self.it.data_ptr() == self.address)
+
+
 @dataclass(frozen=True)
 class Fused:
-    """A stack as C sees it, and the addresses that this was made from: where one has changed it is made anew."""
+    """A stack as C sees it, and the parts this was made from: where one has changed it is made anew."""
 
     shape: CShape
     blocks: Any
-    addresses: tuple[int, ...]
+    parts: tuple[Part, ...]
     held: tuple[Any, ...]  # tensors that must live as long
 
     def __deepcopy__(self, memo: object) -> None:
@@ -80,26 +93,24 @@ def fused(stack: nn.Module, known: Fused | None, x: Tensor, visible: Sequence[Vi
     visible: what is seen, once for each window."""
     if torch.compiler.is_compiling() or torch.is_grad_enabled() or x.device.type != "cpu" or native() is None:
         return None
-    if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or len(visible) != 1 or not _plain(stack):
+    if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or len(visible) != 1:
         return None
-    blocks = list(stack.blocks)  # type: ignore[arg-type]
-    addresses = tuple(tensor.data_ptr() for block in blocks for tensor in _tensors(block))
-    if known is not None and known.addresses == addresses:
+    blocks: list[Any] = list(stack.blocks)  # type: ignore[arg-type]
+    if any(block.training or block._forward_hooks or block._forward_pre_hooks for block in blocks):
+        return None
+    if known is not None and all(part.same for part in known.parts):
         return known
-    shape, held = _shape(blocks[0]), [_block(block) for block in blocks]
-    if any(bytes(_shape(block)) != bytes(shape) for block in blocks):
+    if not all(_fits(block) for block in blocks) or len({bytes(_shape(block)) for block in blocks}) != 1:
         return None
-    return Fused(shape, (CBlock * len(held))(*(made for made, _ in held)), addresses, tuple(held))
-
-
-def _plain(stack: nn.Module) -> bool:
-    return all(_fits(block) for block in stack.blocks)  # type: ignore[union-attr]
+    made = [_block(block) for block in blocks]
+    parts = [part for block in blocks for part in _parts(block)] + [Part(stack._modules, "blocks", stack.blocks, None)]
+    return Fused(_shape(blocks[0]), (CBlock * len(made))(*(each for each, _ in made)), tuple(parts), tuple(made))
 
 
 def _fits(block: Any) -> bool:
     """Whether C knows everything this block does."""
     attention, mlp = block.attention, block.mlp
-    if block.training or hasattr(block, "cross_attention") or block._forward_hooks or block._forward_pre_hooks:
+    if hasattr(block, "cross_attention"):
         return False
     if not isinstance(attention, Attention) or not isinstance(mlp, Mlp) or attention.prefixes is not None:
         return False
@@ -136,12 +147,21 @@ def _norms(block: Any) -> tuple[nn.Module, ...]:
     return (block.attention_norm, block.mlp_norm) if hasattr(block, "attention_norm") else (block.norm,)
 
 
-def _tensors(block: Any) -> Iterator[Tensor]:
-    """Everything that C is told the address of."""
-    for _, layer in _layers(block):
-        yield from (each for each in layer._parameters.values() if each is not None)
+def _parts(block: Any) -> Iterator[Part]:
+    """Whatever C is told of a block, and what would have to be told were it there."""
+    yield Part(block.attention._modules, "prefixes", None, None)
+    for name in ("attention", "mlp"):
+        yield Part(block._modules, name, getattr(block, name), None)
+    for name, layer in _layers(block):
+        yield Part((block.attention if name in NAMES[:4] else block.mlp)._modules, name, layer, None)
+        yield from (Part(layer._parameters, *each) for each in _addresses(layer))
     for norm in _norms(block):
-        yield from (each for each in norm._parameters.values() if each is not None)
+        yield from (Part(norm._parameters, *each) for each in _addresses(norm))
+
+
+def _addresses(layer: nn.Module) -> Iterator[tuple[str, Any, int | None]]:
+    for name, each in layer._parameters.items():
+        yield name, each, None if each is None else each.data_ptr()
 
 
 def _shape(block: Any) -> CShape:
