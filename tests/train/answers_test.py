@@ -10,7 +10,7 @@ from danlu.models.build import build
 from danlu.models.classifier import ClassifierConfig, Form, Problem
 from danlu.models.families import fresh
 from danlu.models.families.heads import answer_config
-from danlu.train.answers import ANSWERS, AnswerObjective, AnswerSettings
+from danlu.train.answers import ANSWERS, AnswerObjective, AnswerSettings, distance
 
 
 def objective(form: Form, problem: Problem, loss: str, **settings: float) -> tuple[torch.nn.Module, AnswerObjective]:
@@ -103,3 +103,34 @@ def test_a_batch_without_targets_for_a_head_counts_nothing() -> None:
     found = made(model, batch)
     assert float(found["x"]) == 0.0
     assert float(found["y"]) > 0.0
+
+
+ASKED = [
+    ("row", "single", "labels", torch.tensor([0, 1, 2, 1])), ("row", "several", "several", torch.eye(4)[:, :3]),
+    ("row", "number", "numbers", torch.arange(12.0).view(4, 3)), ("token", "single", "tags", torch.ones(4, 7).long()),
+    ("span", "single", "spans", torch.tensor([[0, 1], [2, 3], [1, 1], [0, 6]])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("form", "problem", "loss", "targets"), ASKED)
+def test_two_passes_that_differ_cost(form: Form, problem: Problem, loss: str, targets: torch.Tensor) -> None:
+    """Without dropout the two are one, and nothing is added; with dropout they differ, and it is."""
+    model, twice = objective(form, problem, loss, consistency=4.0)
+    once = AnswerObjective({"x": loss}, AnswerSettings())
+    assert mean(model.train(), twice, targets) == pytest.approx(mean(model, once, targets), rel=1e-5)
+    model.tower.embedding.dropout.p = 0.5  # type: ignore[union-attr]
+    costs = [AnswerObjective({"x": loss}, AnswerSettings(consistency=each)) for each in (1e-9, 4.0)]
+    found = []
+    for each in costs:
+        torch.manual_seed(0)
+        found.append(mean(model, each, targets))
+    assert found[1] > found[0]
+    assert mean(model.eval(), twice, targets) == pytest.approx(mean(model, once, targets), rel=1e-5)
+
+
+def test_a_distance_is_a_divergence_both_ways() -> None:
+    one, other = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[1.0, 1.0, 0.0]])
+    p, q = one.softmax(-1), other.softmax(-1)
+    both = (p * (p / q).log()).sum() + (q * (q / p).log()).sum()
+    assert float(distance(one, other, torch.tensor([1]), "labels")) == pytest.approx(float(both), rel=1e-5)
+    assert float(distance(one, other, torch.tensor([IGNORED]), "labels")) == 0

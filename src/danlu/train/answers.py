@@ -3,10 +3,11 @@
 Targets go by the name of their head; what is asked of a head says which loss.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
@@ -20,6 +21,8 @@ class AnswerSettings(Settings):
 
     smoothing: float = 0.0  # label smoothing of classes, Szegedy et al. 2016
     temperature: float = 0.05  # by which similarities are divided
+    # what it costs that two passes with other dropout differ; it takes two passes. R-Drop, Liang et al. 2021
+    consistency: float = Field(0.0, ge=0)
 
 
 Loss = Callable[[Tensor, Tensor, AnswerSettings], Tensor]
@@ -82,8 +85,35 @@ class AnswerObjective:
     def __call__(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         trained = cast(Classifier, model)
         names = [name for name in self.weights if name in batch.targets]
+        if self.settings.consistency and trained.training:
+            return self._twice(trained, batch, names)
         logits = trained.answers(names, **batch.inputs)
         found = dict.fromkeys(self.weights, batch.inputs["tokens"].new_zeros((), dtype=torch.float32))
         for name in names:
             found[name] = ANSWERS[self.losses[name]](logits[name].float(), batch.targets[name], self.settings)
         return found
+
+    def _twice(self, model: Classifier, batch: Batch, names: Sequence[str]) -> dict[str, Tensor]:
+        """Half of Liang et al.'s equation 4: the mean loss of two passes, and how far apart their answers are."""
+        logits = model.answers(names, **{name: torch.cat([tensor, tensor]) for name, tensor in batch.inputs.items()})
+        found = dict.fromkeys(self.weights, batch.inputs["tokens"].new_zeros((), dtype=torch.float32))
+        for name in names:
+            kind, targets, both = self.losses[name], batch.targets[name], logits[name].float().chunk(2)
+            apart = self.settings.consistency / 2 * distance(*both, targets, kind)
+            found[name] = sum((ANSWERS[kind](each, targets, self.settings) for each in both), apart) / 2
+        return found
+
+
+def distance(one: Tensor, other: Tensor, targets: Tensor, kind: str) -> Tensor:
+    """How far apart two answers are, summed over what is asked: the divergence of their distributions both ways,
+    squares for numbers, nothing for vectors. Shapes as of the loss of this kind."""
+    if kind == "pairs_of_texts":
+        return one.new_zeros(())
+    if kind == "numbers":
+        return (one - other).square().sum()
+    if kind == "several":
+        return ((one.sigmoid() - other.sigmoid()) * (one - other)).sum()
+    if kind == "spans":
+        one, other = one.mT, other.mT
+    first, second = one.log_softmax(-1), other.log_softmax(-1)
+    return ((first.exp() - second.exp()) * (first - second)).sum(-1)[targets != IGNORED].sum()

@@ -47,6 +47,10 @@ class Pace:
             return min(1.0, wanted / self.total)
         return min(1.0, wanted * self.done(progress) / (progress.step + 0.5))
 
+    def reached(self, wanted: float, progress: Progress) -> bool:
+        """Whether so much of the work is done, counted as in `share`."""
+        return self.done(progress) >= self.share(wanted, progress)
+
     def remaining(self, progress: Progress) -> float:
         """Steps, or seconds, to go."""
         return (

@@ -20,6 +20,7 @@ Precision = Literal["auto", "bf16", "float32"]
 Decay = Annotated[float, Field(ge=0)] | Literal["rate"]
 Lengths = Annotated[dict[int, float], BeforeValidator(_lengths)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class TrainSettings(Settings):
@@ -70,6 +71,8 @@ class TrainSettings(Settings):
 
     evaluate_every: int | None = Field(None, ge=1)  # steps; None: ten times a run
     patience: int | None = Field(None, ge=1)  # evaluations without a better loss before stopping early
+    average: Share | Literal["even"] | None = None  # of weights on the way: this share stays at a step; even: all alike
+    average_from: float = Field(0.0, ge=0)  # when the average begins; as `warmup` counts
     best: bool = True  # end with the weights of the best evaluation, not of the last step
     save_every: int | None = Field(None, ge=1)  # steps; None: ten times a run, at least every 1,000
     save_minutes: float = Field(10.0, gt=0)  # and never less often than this

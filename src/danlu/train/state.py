@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -27,19 +28,55 @@ class TrainingState:
         self.model, self.optimizer, self.guard, self.balance = model, optimizer, guard, balance
         self.progress = Progress()
         self.best: Tensors | None = None  # weights of the best evaluation
+        self.average: Tensors | None = None  # of the weights of so many steps
+        self.averaged = 0
         moves = moving(model)
         self.frozen = fingerprint(
             {name: own(each) for name, each in model.named_parameters() if not each.requires_grad and name not in moves}
         )
 
     def keep_best(self) -> None:
-        self.best = {name: own(tensor).cpu().clone() for name, tensor in model_tensors(self.model).items()}
+        """Remember what was evaluated: the weights, or their average."""
+        self.best = {name: tensor.cpu().clone() for name, tensor in (self.average or self._weights()).items()}
 
-    @torch.no_grad()
     def go_to_best(self) -> None:
         """Take the weights of the best evaluation."""
-        for name, tensor in model_tensors(self.model).items():
-            own(tensor).copy_((self.best or {})[name])
+        self._take(self.best or {})
+
+    @torch.no_grad()
+    def follow(self, kept: float | Literal["even"]) -> None:
+        """Take the present weights into the average, which keeps this share of itself; early on, and where all steps
+        shall count alike, as much as gives each the same share (Polyak and Juditsky 1992; Izmailov et al. 2018)."""
+        self.averaged += 1
+        if self.average is None:
+            self.average = {name: tensor.clone() for name, tensor in self._weights().items()}
+            return
+        share = max(1 / self.averaged, 0.0 if kept == "even" else 1 - kept)
+        for name, tensor in self._weights().items():
+            mean = self.average[name]
+            mean.lerp_(tensor.detach(), share) if mean.is_floating_point() else mean.copy_(tensor)
+
+    def go_to_average(self) -> None:
+        """Take the average, where there is one."""
+        self._take(self.average or {})
+
+    @contextmanager
+    def at_average(self) -> Iterator[None]:
+        """While entered, the model has the average for its weights, where there is one."""
+        before = {name: tensor.clone() for name, tensor in self._weights().items()} if self.average else {}
+        self.go_to_average()
+        try:
+            yield
+        finally:
+            self._take(before)
+
+    def _weights(self) -> Tensors:
+        return {name: own(tensor) for name, tensor in model_tensors(self.model).items()}
+
+    @torch.no_grad()
+    def _take(self, tensors: Tensors) -> None:
+        for name, tensor in self._weights().items() if tensors else ():
+            tensor.copy_(tensors[name])
 
     @property
     def has_better(self) -> bool:
@@ -51,7 +88,7 @@ class TrainingState:
         groups = {name: {each: own(tensor) for each, tensor in group.items()} for name, group in self._groups().items()}
         if self.has_better and self.best is not None:
             groups["best"] = self.best
-        return groups
+        return groups | ({"average": self.average} if self.average else {})
 
     def rows(self) -> dict[str, dict[str, int]]:
         """By file: the tensors of which each process holds some rows, and how many they have in all."""
@@ -59,7 +96,7 @@ class TrainingState:
             name: {each: tensor.shape[0] for each, tensor in group.items() if is_divided(tensor)}
             for name, group in self._groups().items()
         }
-        return rows | {"best": rows["model"]}
+        return rows | {"best": rows["model"], "average": rows["model"]}
 
     def _groups(self) -> dict[str, Tensors]:
         return {"model": model_tensors(self.model), "optimizer": optimizer_tensors(self.model, self.optimizer)[0]}
@@ -70,6 +107,7 @@ class TrainingState:
             "progress": self.progress.plain(),
             "guard": self.guard.state.plain(),
             "balance": self.balance.plain(),
+            "averaged": self.averaged,
             "optimizer": optimizer_tensors(self.model, self.optimizer)[1],
             "frozen": self.frozen,
         }
@@ -88,8 +126,14 @@ class TrainingState:
             self.progress.ended = ""
         self.guard.state = GuardState.read(saved.state["guard"])
         self.balance.read(saved.state.get("balance", {}))
-        best, tensors = saved.tensors("best"), model_tensors(self.model)
-        self.best = {name: own_rows(tensors[name], best[name]).clone() for name in best if name in tensors} or None
+        tensors = model_tensors(self.model)
+        self.best, self.average = (
+            {name: own_rows(tensors[name], kept[name]).clone() for name in kept if name in tensors} or None
+            for kept in (saved.tensors("best"), saved.tensors("average"))
+        )
+        if self.average:
+            self.average = {name: kept.to(own(tensors[name]).device) for name, kept in self.average.items()}
+        self.averaged = saved.state.get("averaged", 0)
         if keep_best and self.best is None and self.progress.best_step == self.progress.step > 0:
             self.keep_best()
 

@@ -173,6 +173,8 @@ class Trainer:
                 self.gradients.clip(measured.norm, self.settings.clip)
                 self.optimizer.step()
                 self.balance.learn(measured.losses, measured.norms)
+                if self.settings.average is not None and self.pace.reached(self.settings.average_from, self.progress):
+                    self.state.follow(self.settings.average)
             self.gradients.forget()
         else:
             self.progress.without_targets += 1
@@ -232,7 +234,10 @@ class Trainer:
         try:
             # One process that broke off would leave the others waiting.
             may_break = self.leaving.breakable() if self.world.alone else nullcontext()
-            with self.layout.standing(), may_break, torch.no_grad(), autocast(self.device, self.precision):
+            with (
+                self.state.at_average(), self.layout.standing(), may_break, torch.no_grad(),
+                autocast(self.device, self.precision),
+            ):  # fmt: skip
                 self.model.eval()
                 values = dict(self.evaluate(self.model))
         except Leave:
@@ -335,6 +340,8 @@ class Trainer:
             self.voice.say(
                 f"weights of step {progress.best_step}, the best", f"采用第 {progress.best_step} 步的最佳权重"
             )
+        else:
+            self.state.go_to_average()
 
         self.layout.leave()
 
