@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from danlu.checkpoint import Checkpoint
@@ -321,6 +322,7 @@ def sample_files(folder: Path) -> None:
     ]
     lines = "".join(json.dumps(pair) + "\n" for pair in pairs)
     (folder / "pairs.jsonl").write_text(lines, encoding="utf8")
+    Image.new("RGB", (40, 30), "orange").save(folder / "cat.png")
     shutil.copytree(ROOT / "examples", folder / "examples")
 
 

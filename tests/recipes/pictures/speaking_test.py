@@ -1,5 +1,6 @@
 """Language models that see, from the command to the report."""
 
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from danlu.recipes.preparing.data import data
 from danlu.recipes.pretraining.pretrain import pretrain
 from danlu.recipes.runs.call import Call
 from danlu.recipes.runs.folder import Run
+from danlu.recipes.using.chat import chat
 
 TINY = {"model": {"width": 32, "depth": 1, "heads": 2, "patch": 16}, "tokenizer": {"vocabulary": 330}}
 BRIEF = {"train": {"steps": 4, "batch": 8, "save_every": 2, "evaluate_every": 2}}
@@ -166,3 +168,17 @@ def test_what_cannot_be_is_told(questions: Path, films: Path, make: Callable[...
     with pytest.raises(DanluError, match="E2217"):
         pretrain(make("runs/bert", questions, tower="runs/bert", output="runs/b"))
     assert not Path("runs/b").exists()
+
+
+def test_asking_in_the_terminal(
+    questions: Path, make: Callable[..., Call], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    finetune(make("palm-vision-tiny", questions, output="runs/t", **TINY, **BRIEF))
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"what is it?\n/picture {tmp_path / 'a.png'}\n?\n\n"))
+    capsys.readouterr()
+    chat(make("runs/t", picture=str(tmp_path / "a.png"), tokens=4))
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    with pytest.raises(DanluError, match="E2201"):
+        chat(make("runs/t", "what?", picture=str(questions)))

@@ -12,12 +12,15 @@ from danlu.settings import schema as json_schema
 # Where each verb's settings stand; imported only when asked for. What is said of labelled rows stands apart.
 SETTINGS = {
     "pretrain": ("danlu.recipes.pretraining.stage", "Pretrain"),
+    "pretrain pictures": ("danlu.recipes.pictures.stage", "PretrainPictures"),
+    "pretrain seeing": ("danlu.recipes.pictures.speaking.stage", "TeachSeeing"),
     "finetune": ("danlu.recipes.finetuning.stage", "Finetune"),
     "merge": ("danlu.recipes.using.merge", "Merge"),
     "compress": ("danlu.recipes.compressing.stage", "Compress"),
     "evaluate": ("danlu.recipes.evaluating.evaluate", "Evaluate"),
     "evaluate rows": ("danlu.recipes.evaluating.evaluate", "EvaluateAnswers"),
     "evaluate harness": ("danlu.recipes.evaluating.harness", "EvaluateHarness"),
+    "evaluate pictures": ("danlu.recipes.pictures.evaluate", "EvaluatePictures"),
     "chat": ("danlu.recipes.using.chat", "ChatVerb"),
     "data": ("danlu.recipes.preparing.data", "Data"),
     "data rows": ("danlu.recipes.preparing.labelled", "LabelledData"),

@@ -30,7 +30,7 @@ from danlu.voice import Voice
 PORTION = 128  # questions answered at once
 MOST = 4000  # questions of a side that are answered; more say nothing more
 NAMES = 50  # different answers, up to which they count as classes
-LONGEST = 64  # tokens of an answer
+LONGEST, LONGER = 64, 4  # tokens of an answer: at most, and so many more than the longest right one
 SHOWN = 8
 
 Prior = Mapping[str, str]
@@ -83,7 +83,8 @@ def judged(
 def answers(checkpoint: Checkpoint, side: Side, posed: Sequence[Posed], voice: Voice) -> list[str]:
     """What the model answers, greedily."""
     seer, found = Seer(checkpoint), list[str]()
-    how = GenerateSettings(max_new_tokens=LONGEST, temperature=0.0)
+    longest = max((len(ids) for ids in seer.tokenizer.encode_many([each.answer for each in posed])), default=1)
+    how = GenerateSettings(max_new_tokens=min(LONGEST, longest + LONGER), temperature=0.0)
     with (
         voice.progress("answering", "作答", len(posed)) as bar, at_rest(checkpoint.model) as device,
         autocast(device, compute_precision("auto", device)),
