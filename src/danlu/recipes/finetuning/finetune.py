@@ -21,7 +21,6 @@ from danlu.recipes.preparing.material import Material
 from danlu.recipes.runs.call import Answer, Call, Stopped
 from danlu.recipes.runs.folder import Run, tidy
 from danlu.recipes.runs.performing import perform
-from danlu.recipes.runs.processes import refuse_several
 from danlu.recipes.starting.adapting import rates
 from danlu.recipes.starting.start import find_device
 from danlu.report.card import write_card
@@ -39,8 +38,6 @@ def finetune(call: Call) -> Answer:
     """The verb."""
     if kind_of_start(call) == "multimodal":
         return finetune_seeing(call)
-    if call.settings.get("search") or call.settings.get("seeds"):
-        refuse_several("finetune", call)
     return perform(call, "finetune", plan, introduce, carry_out)
 
 

@@ -13,6 +13,7 @@ from danlu.recipes.preparing.material import Given, Material, look, material, sa
 from danlu.recipes.runs.call import Call
 from danlu.recipes.runs.folder import Run, folder_problems, new_run
 from danlu.recipes.runs.planning import Attempts, asked, interrupted_twin, limits, settings_of_run
+from danlu.recipes.runs.processes import refuse_several
 from danlu.recipes.starting.adapting import foreseen, say_trained
 from danlu.recipes.starting.start import Start, find_device, find_start
 from danlu.settings import Data, build, merge
@@ -73,13 +74,17 @@ def plan(call: Call) -> Plan:
     meant = asked(call)
     if meant.run is not None:
         stored = settings_of_run(meant.run, Finetune, call)
+        _refuse_several(stored, call)
         parts = {name: part for choice in _choices(stored).items() for name, part in [_part(*choice)]}
         return Plan(stored, meant.run, _start(stored, parts), parts)
     attempt = Attempts()
     settings = attempt(lambda: build(Finetune, meant.given, where=meant.source)) or attempt.end()
-    data, several = settings.data.paths, bool(settings.search) or settings.seeds > 1
-    if settings.tasks and (data or settings.task or several):
+    data = settings.data.paths
+    attempt(lambda: _refuse_several(settings, call))
+    if settings.tasks and (data or settings.task or _consists_of_several(settings)):
         attempt.problems.append(DanluError("E1912", found=[*data, *settings.tasks]))
+    if len(settings.tasks) < 2 and settings.balance != "fixed":
+        attempt.problems.append(DanluError("E1922", found=settings.balance))
     if not settings.tasks and not data:
         attempt.problems.append(DanluError("E1005", word="DATA", possible=["START", "DATA"]))
     attempt(lambda: find_device(settings.device))
@@ -108,6 +113,16 @@ def introduce(ready: Plan, voice: Voice) -> None:
         say(voice, part.given, part.made)
     if (change := ready.settings.adapt) is not None:
         say_trained(voice, foreseen(ready.become(ready.start.config), change), change)
+
+
+def _consists_of_several(settings: Finetune) -> bool:
+    return bool(settings.search) or settings.seeds > 1
+
+
+def _refuse_several(settings: Finetune, call: Call) -> None:
+    """E2113 where a run that consists of several shall be shared out among processes."""
+    if _consists_of_several(settings):
+        refuse_several("finetune", call)
 
 
 def _choices(settings: Finetune) -> Mapping[str, TaskChoice]:
