@@ -1,5 +1,6 @@
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_bilingual_sentences_are_many_different_and_in_both_languages() -> None:
         assert row["en"][-1] in '.?!"'
         assert row["zh"][-1] in "。？！”"
     assert len({row["topic"] for row in rows}) >= 10
+
+
+def test_rows_with_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two small packages in the place of the large ones."""
+    monkeypatch.setattr("danlu.data.builtin.PACKAGES", ("yaml", "safetensors"))
+    rows = list(BUILTIN["packages"]())
+    counts = Counter(row["label"] for row in rows)
+    assert set(counts) == {"python", "yaml", "safetensors"}
+    assert len(set(counts.values())) == 1
+    assert len({row["text"] for row in rows}) == len(rows)
+    pairs = list(islice(BUILTIN["summaries"](), 50))
+    assert all(2 * len(row["target"]) < len(row["source"]) for row in pairs)
+    lines = list(islice(BUILTIN["tokens"](), 200))
+    assert all(len(row["tokens"]) == len(row["tags"]) for row in lines)
+    kinds = {(token, tag) for row in lines for token, tag in zip(row["tokens"], row["tags"], strict=True)}
+    assert {("import", "keyword"), ("=", "operator"), ("self", "name")} <= kinds
 
 
 def test_a_builtin_name_is_a_path(tmp_path: Path, settings: Callable[..., DataSettings], voice: Voice) -> None:

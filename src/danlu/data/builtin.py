@@ -9,10 +9,13 @@ import hashlib
 import inspect
 import itertools
 import json
+import keyword
 import os
 import re
 import sys
 import sysconfig
+import tokenize
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from importlib.util import find_spec
@@ -27,6 +30,9 @@ PACKAGES = ("numpy", "sklearn", "scipy", "torch")  # read in this order until th
 PROSE_BYTES = 2 << 20
 LEFT_OUT = {"test", "tests", "testing", "site-packages", "idlelib", "lib2to3", "turtledemo", "pydoc_data", "_vendor"}
 LONGEST_FILE = 1 << 20
+SHORTEST_SENTENCE, LONGEST_SENTENCE, LONGEST_SOURCE = 25, 200, 1500  # characters
+PER_CLASS, PER_FILE = 600, 12  # rows
+FEWEST_TOKENS, MOST_TOKENS = 5, 40  # of a line of code
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -82,10 +88,72 @@ def bilingual() -> Iterator[dict[str, Any]]:
         yield {"text": f"{row['en']}\n{row['zh']}", **row}
 
 
+def packages() -> Iterator[dict[str, Any]]:
+    """What a function or class does, in a sentence, and whose it is: five classes, as many rows of each."""
+    found: dict[str, dict[str, None]] = {}
+    for docstring in docstrings():
+        package = docstring.module.partition(".")[0]
+        label = package if package in PACKAGES else "python"
+        sentence = " ".join(docstring.text.partition("\n\n")[0].split())
+        if docstring.name and SHORTEST_SENTENCE <= len(sentence) <= LONGEST_SENTENCE:
+            found.setdefault(label, {}).setdefault(sentence)
+    said = Counter(sentence for sentences in found.values() for sentence in sentences)
+    alone = {label: [each for each in sentences if said[each] == 1] for label, sentences in found.items()}
+    rows = min(PER_CLASS, *map(len, alone.values()))
+    for place in range(rows):
+        for label, sentences in alone.items():
+            yield {"text": sentences[place * len(sentences) // rows], "label": label}
+
+
+def summaries() -> Iterator[dict[str, Any]]:
+    """What a docstring says at length, and the line that sums it up."""
+    seen: set[str] = set()
+    for docstring in docstrings():
+        first, _, rest = docstring.text.partition("\n\n")
+        target, source = " ".join(first.split()), " ".join(paragraphs(rest))
+        fits = SHORTEST_SENTENCE <= len(target) <= LONGEST_SENTENCE and 2 * len(target) < len(source) <= LONGEST_SOURCE
+        if fits and target not in seen:
+            seen.add(target)
+            yield {"source": source, "target": target}
+
+
+def tokens() -> Iterator[dict[str, Any]]:
+    """Lines of the standard library's code, cut into tokens, and the kind of each."""
+    seen: set[tuple[str, ...]] = set()
+    for _, path in modules(standard_library()):
+        line: list[tuple[str, str]] = []
+        kept = 0
+        try:
+            with tokenize.open(path) as file:
+                for token in tokenize.generate_tokens(file.readline):
+                    if token.type == tokenize.NEWLINE:
+                        words = tuple(word for word, _ in line)
+                        if FEWEST_TOKENS <= len(words) <= MOST_TOKENS and words not in seen and kept < PER_FILE:
+                            seen.add(words)
+                            kept += 1
+                            yield {"tokens": list(words), "tags": [kind for _, kind in line]}
+                        line = []
+                    elif token.string.strip() and " " not in token.string:
+                        line.append((token.string, _kind(token)))
+        except (SyntaxError, UnicodeDecodeError, tokenize.TokenError):
+            continue
+
+
+def _kind(token: tokenize.TokenInfo) -> str:
+    if keyword.iskeyword(token.string):
+        return "keyword"
+    return {tokenize.NAME: "name", tokenize.OP: "operator", tokenize.NUMBER: "number", tokenize.STRING: "string"}.get(
+        token.type, "comment"
+    )
+
+
 BUILTIN: Mapping[str, Callable[[], Iterator[dict[str, Any]]]] = {
     "english": english,
     "python": python,
     "bilingual": bilingual,
+    "packages": packages,
+    "summaries": summaries,
+    "tokens": tokens,
 }
 
 
