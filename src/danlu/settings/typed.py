@@ -39,6 +39,8 @@ DEMANDS = {
     "too_short": Both("at least {min_length} of them", "至少 {min_length} 个"),
     "too_long": Both("at most {max_length} of them", "至多 {max_length} 个"),
     "string_too_short": Both("at least {min_length} characters", "至少 {min_length} 个字符"),
+    "string_too_long": Both("at most {max_length} characters", "至多 {max_length} 个字符"),
+    "string_pattern_mismatch": Both("text of the form {pattern}", "形如 {pattern} 的文本"),
     "union_tag_invalid": Both("{expected_tags}", "{expected_tags}"),
     "value_error": Both("{error}", "{error}"),
     "union_tag_not_found": Both("a group with its {discriminator}", "写明 {discriminator} 的一组设置"),
@@ -164,7 +166,8 @@ def _one_demand(detail: Any) -> Both:
     context = detail.get("ctx", {})
     if detail["type"] == "value_error" and isinstance(both := context["error"].args[0], Both):
         return both
-    said = DEMANDS.get(detail["type"], Both(detail["msg"], detail["msg"]))
+    if (said := DEMANDS.get(detail["type"])) is None:
+        return Both(detail["msg"], detail["msg"])
     facts = {name: f"{fact:g}" if isinstance(fact, float) else str(fact) for name, fact in context.items()}
     return Both(said.en.format(**facts), said.zh.format(**facts).replace(" or ", " 或 "))
 

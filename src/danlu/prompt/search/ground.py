@@ -13,6 +13,7 @@ from torch import Tensor
 from danlu.errors import DanluError
 from danlu.prompt.scorer import Scorer
 from danlu.prompt.search.harness import Look
+from danlu.prompt.search.ledger import key_of
 from danlu.prompt.search.vectors import Numbers, spread_over
 from danlu.prompt.spec import PromptSpec
 from danlu.settings import Data
@@ -28,6 +29,9 @@ class Candidate(NamedTuple):
 
     spec: PromptSpec
     numbers: Numbers = ()
+
+    def __hash__(self) -> int:
+        return hash(key_of(self.plain()))
 
     def plain(self) -> Data:
         data = self.spec.model_dump(mode="json", exclude_defaults=True)

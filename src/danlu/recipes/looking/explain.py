@@ -27,6 +27,8 @@ SETTINGS = {
     "tokenizer": ("danlu.recipes.preparing.tokenizer", "TokenizerVerb"),
     "estimate": ("danlu.recipes.estimating.estimate", "Estimate"),
     "verify": ("danlu.recipes.looking.verify", "Verify"),
+    "prompt": ("danlu.recipes.prompting.stage", "Prompt"),
+    "evaluate prompt": ("danlu.recipes.prompting.evaluate", "EvaluatePrompt"),
 }
 
 

@@ -94,7 +94,8 @@ def _last(
     inquiry: Inquiry, ground: Ground, steps: Sequence[Found[Candidate]], hand: Candidate
 ) -> Found[Candidate]:  # fmt: skip
     """The winner of each step against the prompt that all began from, by the share of rows that are right."""
-    winners = list(dict.fromkeys(each.best for each in steps))
+    bests = [each.best for each in steps]
+    winners = [best for at, best in enumerate(bests) if best not in bests[:at]]
     found = _search(inquiry, ground, in_order(winners), hand, Halving(first=0))
     summed = {name: sum(getattr(each, name) for each in steps) for name in ("candidates", "looks", "tokens")}
     return replace(found, **summed)

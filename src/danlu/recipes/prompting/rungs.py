@@ -96,6 +96,7 @@ def by_training(
 
     def reach(course: Course, voice: Voice) -> Reached:
         settings, spec = settings_of(course), prompt_below(course, name)
+        course.inquiry.note("train", "train", course.training, labels=True)
         tuned = taught(
             settings, change(settings), spec, course.training, course.validation, at(course, name), voice, course.advice
         )

@@ -14,7 +14,6 @@ from danlu.prompt.tuning import measured as looked_at
 from danlu.prompt.tuning import shares_of
 from danlu.recipes.evaluating.judging import say_results
 from danlu.recipes.prompting.choosing import own, ranking
-from danlu.recipes.prompting.ladder import take
 from danlu.recipes.prompting.planning import Plan, plan
 from danlu.recipes.prompting.tuning import Course, Tuned, Tuning, course, kind_of, limited, taught
 from danlu.recipes.runs.call import Answer, Call
@@ -60,12 +59,14 @@ def carry_out(ready: Plan[Tune], voice: Voice, world: World) -> None:
     ranked = [each.spec for each in ranking(about.inquiry)[0]] if given is None or settings.unlabelled else []
     specs = ([given] if given else []) + ranked
     voice.say(f"prompt: {specs[0].lines[0]}", f"提示：{specs[0].lines[0]}")
+    about.inquiry.note("train", "train", about.training, labels=True)
+    about.inquiry.note("validation", "choose", about.validation, labels=True)
     if settings.unlabelled:
         tuned = from_unlabelled(about, settings, specs[: settings.patterns], unlabelled_rows(ready), voice)
     else:
-        tuned = taught(settings, settings.adapt, specs[0], about.training, about.validation, run.path / "tuned", voice,
-                       about.advice)  # fmt: skip
-    take(tuned.folder, run)
+        tuned = taught(
+            settings, settings.adapt, specs[0], about.training, about.validation, run.path, voice, about.advice
+        )
     about.inquiry.note(about.part, "measure", about.final, labels=True)
     said = list(tuned.prompter.predict(about.final, voice))
     write_predictions(run.path / FILE, said)
@@ -102,7 +103,7 @@ def from_unlabelled(
     shares = torch.cat([shares_of(specs[0], about.training), shares])
     voice.say(f"{len(rows):,} rows labelled by {len(specs)} models", f"{len(specs)} 个模型为 {len(rows):,} 行标注")
     return taught(settings, settings.adapt, specs[0], [*about.training, *rows], about.validation,
-                  about.folder / "tuned", voice, about.advice, shares)  # fmt: skip
+                  about.folder, voice, about.advice, shares)  # fmt: skip
 
 
 def unlabelled_rows(ready: Plan[Tune]) -> list[Row]:
