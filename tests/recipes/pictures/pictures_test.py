@@ -16,6 +16,7 @@ from danlu.data.scenes import scenes
 from danlu.errors import DanluError
 from danlu.models.dual import DualEncoder
 from danlu.recipes.evaluating.evaluate import evaluate
+from danlu.recipes.finetuning.finetune import finetune
 from danlu.recipes.preparing.data import data
 from danlu.recipes.pretraining.pretrain import pretrain
 from danlu.recipes.runs.call import Call
@@ -119,6 +120,21 @@ def test_evaluating_and_naming(pictures: Path, make: Callable[..., Call], tmp_pa
     assert answer.metrics["probe"]["value"] > 0.25  # ten colours
     assert 0 <= answer.metrics["zero_shot"]["low"] <= answer.metrics["zero_shot"]["high"] <= 1
     assert "confused" in Path("runs/a/report.html").read_text(encoding="utf8")
+
+
+def test_fine_tuning_for_classes(pictures: Path, make: Callable[..., Call], tmp_path: Path) -> None:
+    """Towers that have learnt are taught the names of classes; the run says how well it names."""
+    pretrain(make("clip-tiny", pictures, output="runs/a", data={"text": "en"}, **TINY, **BRIEF))
+    for number, (scene, picture) in enumerate(scenes(40, held_out=True)):
+        place = tmp_path / "classes" / scene.colour
+        place.mkdir(parents=True, exist_ok=True)
+        picture.save(place / f"{number}.png")
+    finetune(make("runs/a", tmp_path / "classes", output="runs/b", data={"caption": "a {name} thing", "held_out": 0.5},
+                  lock="text", **BRIEF))  # fmt: skip
+    assert 0 <= Run(Path("runs/b")).metrics["zero_shot"] <= 1
+    assert Checkpoint.load("runs/b").lineage["verb"] == "finetune"
+    moved = Checkpoint.load("runs/a").model.state_dict(), Checkpoint.load("runs/b").model.state_dict()
+    assert all(torch.equal(moved[0][name], moved[1][name]) for name in moved[0] if name.startswith("text."))
 
 
 def test_inspecting(pictures: Path, make: Callable[..., Call], capsys: pytest.CaptureFixture[str]) -> None:

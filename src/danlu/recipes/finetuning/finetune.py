@@ -16,6 +16,7 @@ from danlu.recipes.finetuning.trials.job import Job, Watch
 from danlu.recipes.finetuning.trials.search import search
 from danlu.recipes.finetuning.trials.seeds import several
 from danlu.recipes.pictures.plan import kind_of_start
+from danlu.recipes.pictures.pretrain import finetune as finetune_pictures
 from danlu.recipes.pictures.speaking.learn import finetune as finetune_seeing
 from danlu.recipes.preparing.material import Material
 from danlu.recipes.runs.call import Answer, Call, Stopped
@@ -36,8 +37,9 @@ from danlu.voice import Voice
 
 def finetune(call: Call) -> Answer:
     """The verb."""
-    if kind_of_start(call) == "multimodal":
-        return finetune_seeing(call)
+    kinds = {"dual": finetune_pictures, "multimodal": finetune_seeing}
+    if own := kinds.get(kind_of_start(call) or ""):
+        return own(call)
     return perform(call, "finetune", plan, introduce, carry_out)
 
 

@@ -1,6 +1,6 @@
 """`danlu evaluate RUN PICTURES`: retrieval both ways; where captions are names of classes, naming by prompts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +13,10 @@ from danlu.data.pictures.prepare import Prepared, gather, prepare
 from danlu.data.pictures.settings import PictureSettings
 from danlu.errors import DanluError
 from danlu.evaluate.intervals import Interval
-from danlu.evaluate.pictures import Embedded, Naming, embed, linear_probe, retrieval, zero_shot
+from danlu.evaluate.pictures import Embedded, embed, linear_probe, retrieval
 from danlu.generate.matching import Matcher
 from danlu.recipes.evaluating.judging import say_results
+from danlu.recipes.pictures.naming import named
 from danlu.recipes.pictures.pretrain import loader, towers
 from danlu.recipes.pictures.shown import shown
 from danlu.recipes.runs.call import Answer, Call, Common
@@ -24,8 +25,6 @@ from danlu.recipes.starting.start import find_device
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
-
-FEW_CLASSES, TIMES = 1000, 2  # captions are names of classes where there are so few, each so often
 
 
 def _split(value: Any) -> Any:
@@ -57,13 +56,11 @@ def evaluate(call: Call) -> Answer:
     checkpoint = Checkpoint.load(start, device=find_device(settings.device))
     prepared, found = embedded(checkpoint, settings, tuple(paths), call)
     side = prepared.training
-    names = list(dict.fromkeys(side.caption(at) for at in range(len(found.images))))
-    many = len(names) <= FEW_CLASSES and TIMES * len(names) <= len(found.images)
     measured: dict[str, Interval] = dict(retrieval(found))
     more: Data = {"pictures": shown(found, side)}
-    if many:
-        labels = [names.index(side.caption(at)) for at in range(len(found.images))]
-        naming = named(checkpoint, found, names, labels, settings.templates)
+    naming = named(checkpoint, found, side, settings.templates)
+    if naming:
+        names, labels = list(naming.names), naming.labels.tolist()
         measured["zero_shot"] = naming.accuracy
         more["pictures"] |= {"confusions": naming.confusions()}
         if settings.probe:
@@ -102,13 +99,6 @@ def embedded(
                 bar.advance(1)
 
         return prepared, embed(towers(checkpoint), each())
-
-
-def named(
-    checkpoint: Checkpoint, found: Embedded, names: Sequence[str], labels: Sequence[int], templates: Sequence[str]
-) -> Naming:
-    """Every picture named by the prompts of all classes."""
-    return zero_shot(found.images, Matcher(checkpoint).classes(names, templates), names, labels)
 
 
 def _written(start: str, rows: list[Data], more: Data, call: Call) -> tuple[Path, ...]:

@@ -17,12 +17,14 @@ from danlu.models.build import build as build_model
 from danlu.models.build import parameters
 from danlu.models.dual import DualConfig, DualEncoder
 from danlu.models.eyes import default_processor
+from danlu.recipes.pictures.naming import named
 from danlu.recipes.pictures.plan import Plan, plan
 from danlu.recipes.pictures.shown import shown
+from danlu.recipes.pictures.stage import PretrainPictures
 from danlu.recipes.runs.call import Answer, Call, Stopped
 from danlu.recipes.runs.folder import Run, add_results
 from danlu.recipes.runs.performing import perform
-from danlu.recipes.starting.start import find_device
+from danlu.recipes.starting.start import chosen_tokenizer, find_device
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
@@ -51,7 +53,14 @@ def pretrain(call: Call) -> Answer:
     return perform(call, "pretrain", plan, introduce, carry_out, further)
 
 
-def introduce(ready: Plan, voice: Voice) -> None:
+def finetune(call: Call) -> Answer:
+    """Classes, or captions, taught as pretraining teaches them (Goyal et al. 2023, "finetune like you pretrain")."""
+    call = replace(call, settings={"verb": "finetune"} | call.settings)
+    further = "next:  danlu evaluate {run} PICTURES", "下一步：  danlu evaluate {run} 图片"
+    return perform(call, "finetune", plan, introduce, carry_out, further)
+
+
+def introduce(ready: Plan[PretrainPictures], voice: Voice) -> None:
     """What was inferred."""
     settings, pictures = ready.settings, len(ready.gathered.training)
     train, weights = settings.train, f"{parameters(ready.start.config) / 1e6:,.1f}M"
@@ -69,7 +78,7 @@ def introduce(ready: Plan, voice: Voice) -> None:
         )
 
 
-def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
+def carry_out(ready: Plan[PretrainPictures], voice: Voice, world: World | None = None) -> Run:
     """Do, or finish, a planned run. Stopped (a KeyboardInterrupt) where it was asked to leave in between."""
     world = world or World()
     settings, run = ready.settings, ready.run
@@ -88,12 +97,12 @@ def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
     )  # fmt: skip
     progress = trainer.run()
     if progress.ended == "interrupted":
-        raise Stopped(f"danlu pretrain {run}")
+        raise Stopped(f"danlu {settings.verb} {run}")
     world.led(lambda: finish(ready, voice, progress, checkpoint, prepared, loaded))
     return run
 
 
-def begin(ready: Plan, voice: Voice) -> tuple[Checkpoint, Prepared]:
+def begin(ready: Plan[PretrainPictures], voice: Voice) -> tuple[Checkpoint, Prepared]:
     """The model before its first step, and the decoded pictures."""
     checkpoint = start_model(ready, voice)
     assert checkpoint.processor
@@ -101,7 +110,7 @@ def begin(ready: Plan, voice: Voice) -> tuple[Checkpoint, Prepared]:
     return checkpoint, prepare(ready.gathered, ready.settings.data, checkpoint.processor, encode, voice)
 
 
-def start_model(ready: Plan, voice: Voice) -> Checkpoint:
+def start_model(ready: Plan[PretrainPictures], voice: Voice) -> Checkpoint:
     settings, start = ready.settings, ready.start
     if start.where is not None:
         return Checkpoint.load(start.where)
@@ -115,20 +124,13 @@ def start_model(ready: Plan, voice: Voice) -> Checkpoint:
     return Checkpoint(start.family, config, model, tokenizer, processor=default_processor(config))
 
 
-def make_tokenizer(ready: Plan, voice: Voice) -> Tokenizer:
+def make_tokenizer(ready: Plan[PretrainPictures], voice: Voice) -> Tokenizer:
     """The one that was given, the one an interrupted run has kept, or a fresh one, learnt from the captions."""
-    settings, family = ready.settings, ready.start.family
-    kept = ready.run.path / "checkpoints" / "tokenizer"
-    if settings.tokenizer.path:
-        return Tokenizer.read(settings.tokenizer.path)
-    if (kept / "special_tokens_map.json").is_file():  # written last
-        return Tokenizer.read(kept)
-    tokenizer = train_tokenizer(
-        ready.gathered.captions(), settings.tokenizer, family.specials, voice, frame=family.frame
+    choice, family, captions = ready.settings.tokenizer, ready.start.family, ready.gathered.captions
+    return chosen_tokenizer(
+        choice, ready.run.tokenizer if ready.run.path.is_dir() else None,
+        lambda: train_tokenizer(captions(), choice, family.specials, voice, frame=family.frame),
     )  # fmt: skip
-    if ready.run.path.is_dir():
-        tokenizer.write(kept)
-    return tokenizer
 
 
 def towers(checkpoint: Checkpoint) -> DualEncoder:
@@ -136,7 +138,7 @@ def towers(checkpoint: Checkpoint) -> DualEncoder:
     return checkpoint.model
 
 
-def loaders(ready: Plan, checkpoint: Checkpoint, prepared: Prepared) -> Loading:
+def loaders(ready: Plan[PretrainPictures], checkpoint: Checkpoint, prepared: Prepared) -> Loading:
     settings = ready.settings
     augmentation = Augmentation(settings.data.crop, settings.data.flip)
     training = loader(checkpoint, prepared.training, settings.train.batch, settings.seed, True, augmentation)
@@ -174,7 +176,12 @@ def watched(objective: PairObjective, held_out: PictureLoader) -> Callable[[nn.M
 
 
 def finish(
-    ready: Plan, voice: Voice, progress: Progress, checkpoint: Checkpoint, prepared: Prepared, loaded: Loading
+    ready: Plan[PretrainPictures],
+    voice: Voice,
+    progress: Progress,
+    checkpoint: Checkpoint,
+    prepared: Prepared,
+    loaded: Loading,
 ) -> None:
     """Write the model, what was measured on it, the report and the card."""
     run = ready.run
@@ -184,16 +191,19 @@ def finish(
     if held and side:
         found = embed(towers(checkpoint), map(held.batch, range(held.steps_per_epoch)))
         gallery = f"held out, {len(side.pairs):,} pairs"
-        rows = [{"name": name, "data": gallery} | each.plain() for name, each in retrieval(found).items()]
-        add_results(run.path, rows, {"pictures": shown(found, side)})
+        naming = named(checkpoint, found, side)
+        measured = retrieval(found) | ({"zero_shot": naming.accuracy} if naming else {})
+        rows = [{"name": name, "data": gallery} | each.plain() for name, each in measured.items()]
+        confused = {"confusions": naming.confusions()} if naming else {}
+        add_results(run.path, rows, {"pictures": shown(found, side) | confused})
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
 
 
-def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:
+def lineage(ready: Plan[PretrainPictures], progress: Progress, before: Checkpoint) -> Data:
     """What the model comes from: its start, its data, and how long it was trained on them."""
     settings = ready.settings
     data = {str(Path(path).name): len(ready.gathered.training) for path in settings.data.paths}
-    story = {"verb": "pretrain", "start": ready.start.name, "pictures": data}
+    story = {"verb": settings.verb, "start": ready.start.name, "pictures": data}
     counts = {"steps": progress.step, "tokens": progress.tokens, "best_step": progress.best_step, "seed": settings.seed}
     return story | counts | ({"before": before.lineage} if ready.start.where else {})

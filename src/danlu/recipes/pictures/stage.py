@@ -35,7 +35,7 @@ class PretrainPictures(Common):
     own where not given. lock: a tower that stays as it is (LiT: image).
     """
 
-    verb: str = Field("pretrain", pattern="^pretrain$")
+    verb: str = Field("pretrain", pattern="^(pretrain|finetune)$")
     start: str
     size: str | None = None
     data: PictureSettings = PictureSettings()
