@@ -1,10 +1,11 @@
 """With few labelled rows, is it better to train a model by a prompt than to put a head on it?
 
-`python -m benchmarks.few_shot [--minutes 20 | --steps N] [--seeds 5] [--rows 16 64] [--keep FOLDER] [--families bert gpt2]`. A BERT
-and a GPT are pretrained here, for some minutes, on the sentences of SST-2 (their labels unread) and general text; then
-each is fine-tuned on 16 and on 64 rows a class, once by a prompt (`danlu prompt tune adapt=full`, LM-BFF) and once with
-a classification head (`danlu finetune`), both with as many steps, both choosing by as many rows again. Accuracy is that
-of the test part, over seeds; the last line is the mean difference at 16 rows a class, in points.
+`python -m benchmarks.few_shot [--minutes 20 | --steps N] [--seeds 5] [--rows 16 64] [--families bert gpt2]
+[--tuning 200] [--test N] [--keep FOLDER]`. A BERT and a GPT are pretrained here, for some minutes, on the sentences of
+SST-2 (their labels unread) and general text; then each is fine-tuned on 16 and on 64 rows a class, once by a prompt
+(`danlu prompt tune adapt=full`, LM-BFF) and once with a classification head (`danlu finetune`), both with as many
+steps, both choosing by as many rows again. Accuracy is that of the test part, over seeds; the last line is the mean
+difference at the fewest rows a class, in points.
 """
 
 import argparse
@@ -28,7 +29,7 @@ SST2 = SHARED / "data/sst2"
 TEXTS = ("wikitext2/valid", "wikitext2/test", "gutenberg_austen/austen-emma")
 TEMPLATE = {"bert": "{text} It was {mask}.", "gpt2": "{text} It was {mask}"}
 WORDS = {"0": "bad", "1": "good"}
-STEPS, BATCH = 200, 16
+BATCH = 16
 SEEDS = (13, 21, 42, 87, 100)
 BAR = 0.0  # points: better on average
 PRETRAINING = {
@@ -41,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--steps", type=int, help="of pretraining, in the place of minutes")
+    parser.add_argument("--tuning", type=int, default=200, help="steps of each fine-tuning")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, nargs="+", default=[16, 64], help="a class")
     parser.add_argument("--families", nargs="+", default=["bert", "gpt2"], choices=list(TEMPLATE))
@@ -82,7 +84,7 @@ def pretrained(family: str, folder: Path, options: argparse.Namespace) -> Path:
 def compared(family: str, start: Path, rows: int, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Both ways with each seed: accuracies, their mean and spread, the difference with its interval over test rows."""
     right: dict[str, list[list[bool]]] = {"prompt": [], "head": []}
-    train = {"steps": STEPS, "batch": BATCH, "evaluate_every": STEPS // 10}
+    train = {"steps": options.tuning, "batch": BATCH, "evaluate_every": max(1, options.tuning // 10)}
     for seed in SEEDS[: options.seeds]:
         data = files(folder / f"{rows}-{seed}", rows, seed, options.test)
         place = folder / f"{family}-{rows}-{seed}"

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from danlu.adapt import Addition, Lora, Part
 from danlu.adapt.changes import Full, Top
@@ -20,6 +20,7 @@ from danlu.prompt.search.ground import Ground
 from danlu.prompt.spec import PromptSpec, read_spec
 from danlu.prompt.tuning import VECTORS, write_vectors
 from danlu.recipes.prompting.choosing import chosen, own, ranking
+from danlu.recipes.prompting.stage import split
 from danlu.recipes.prompting.tuning import Course, Tuning, kept_bytes, taught
 from danlu.recipes.runs.folder import PROMPT
 from danlu.settings import Data
@@ -40,7 +41,9 @@ class Ladder(Tuning):
 
     defaults: ClassVar[Data] = Tuning.defaults | {"search": {"ways": ["edits"]}}
     verb: str = Field("prompt ladder", pattern="^prompt ladder$")
-    rungs: tuple[RungName, ...] = Field(("hand", "rules", "searched", "soft", "lora", "partial", "full"), min_length=1)
+    rungs: Annotated[tuple[RungName, ...], BeforeValidator(split), Field(min_length=1)] = (
+        "hand", "rules", "searched", "soft", "lora", "partial", "full",
+    )  # fmt: skip
     layers: int = Field(2, ge=1)
     rank: int = Field(8, ge=1)
 

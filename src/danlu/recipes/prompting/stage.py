@@ -15,7 +15,7 @@ from danlu.tasks.settings import TaskData
 from danlu.train.settings import Precision
 
 
-def _split(value: Any) -> Any:
+def split(value: Any) -> Any:
     """`search=words,edits` means both."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
@@ -52,7 +52,7 @@ class Prompt(Common):
     prompt: Path | None = None
     rules: Rules = Rules()
     shots: int = Field(0, ge=0, le=1024)
-    calibrate: Annotated[tuple[Calibration, ...], BeforeValidator(_split)] = ("none", "contextual", "pmi")
+    calibrate: Annotated[tuple[Calibration, ...], BeforeValidator(split)] = ("none", "contextual", "pmi")
     search: Searched = SearchSettings()
     limit: int = Field(300, ge=2)
     variations: int = Field(100, ge=0)
