@@ -98,9 +98,11 @@ class AnswerObjective:
         logits = model.answers(names, **{name: torch.cat([tensor, tensor]) for name, tensor in batch.inputs.items()})
         found = dict.fromkeys(self.weights, batch.inputs["tokens"].new_zeros((), dtype=torch.float32))
         for name in names:
-            kind, targets, both = self.losses[name], batch.targets[name], logits[name].float().chunk(2)
-            apart = self.settings.consistency / 2 * distance(*both, targets, kind)
-            found[name] = sum((ANSWERS[kind](each, targets, self.settings) for each in both), apart) / 2
+            kind, targets = self.losses[name], batch.targets[name]
+            one, other = logits[name].float().chunk(2)
+            costs = [ANSWERS[kind](each, targets, self.settings) for each in (one, other)]
+            apart = distance(one, other, targets, kind)
+            found[name] = (costs[0] + costs[1] + self.settings.consistency / 2 * apart) / 2
         return found
 
 

@@ -126,14 +126,6 @@ def test_a_missing_rendezvous(monkeypatch: pytest.MonkeyPatch) -> None:
         assert world.alone
 
 
-def test_a_verb_that_works_in_one_process_says_so(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for changes in ({"train": {"processes": 2}}, {}):
-        with pytest.raises(DanluError) as caught:
-            danlu.finetune("gpt-tiny", text, quiet=True, **changes)
-        assert (caught.value.code, caught.value.found) == ("E2113", 2)
-        monkeypatch.setenv("WORLD_SIZE", "2")
-
-
 def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(**changes: object) -> int:
         return wanted(Pretrain(start="gpt-tiny", **changes))

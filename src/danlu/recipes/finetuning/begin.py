@@ -12,7 +12,7 @@ from danlu.models.build import ModelConfig, build
 from danlu.models.classifier import ClassifierConfig
 from danlu.recipes.finetuning.plan import Plan
 from danlu.recipes.starting.adapting import adapted
-from danlu.recipes.starting.start import fresh_tokenizer
+from danlu.recipes.starting.start import chosen_tokenizer, fresh_tokenizer
 from danlu.tasks.splits import TEXTS
 from danlu.tasks.task import Row
 from danlu.text.tokenizer import Tokenizer
@@ -47,16 +47,10 @@ def _first(ready: Plan, voice: Voice) -> Checkpoint:
 
 def _tokenizer(ready: Plan, voice: Voice) -> Tokenizer:
     """The one that was given, the one an interrupted run has kept, or a fresh one of the texts to train on."""
-    choice, kept = ready.settings.tokenizer, ready.run.path / "checkpoints" / "tokenizer"
-    if choice.path:
-        return Tokenizer.read(choice.path)
-    if (kept / "special_tokens_map.json").is_file():  # written last
-        return Tokenizer.read(kept)
-    rows = [row for part in ready.parts.values() for row in part.made.training]
-    roles = (*TEXTS, *ANSWERS) if ready.writes else TEXTS
-    tokenizer = fresh_tokenizer(_texts(rows, roles), choice, ready.start.family, voice)
-    tokenizer.write(kept)
-    return tokenizer
+    choice, rows = ready.settings.tokenizer, [row for part in ready.parts.values() for row in part.made.training]
+    said = _texts(rows, (*TEXTS, *ANSWERS) if ready.writes else TEXTS)
+    family = ready.start.family
+    return chosen_tokenizer(choice, ready.run.tokenizer, lambda: fresh_tokenizer(said, choice, family, voice))
 
 
 def _texts(rows: Sequence[Row], roles: Sequence[str]) -> list[str]:

@@ -128,8 +128,11 @@ class Lesson:
                 first = METRICS[work.task.metrics[0]]
                 best = found[first.name] * (1 if first.larger_is_better else -1)
                 values["cost"] += (1e-3 * found["loss"] - best) / len(looked)
-                values["loss"] += part.choice.weight * found.pop("loss") if not self.ready.alone else found.pop("loss")
-                values |= found if self.ready.alone else {f"{name}_{key}": value for key, value in found.items()}
+                if self.ready.alone:
+                    values |= found
+                else:
+                    values["loss"] += part.choice.weight * found["loss"]
+                    values |= {f"{name}_{key}": value for key, value in found.items()}
             return values
 
         return evaluate

@@ -31,7 +31,7 @@ from danlu.recipes.runs.performing import perform
 from danlu.recipes.runs.samples import Sampler, beginnings, watched
 from danlu.recipes.starting.adapting import adapted, rates
 from danlu.recipes.starting.halves import joined, save, speaking
-from danlu.recipes.starting.start import find_device, fresh_tokenizer
+from danlu.recipes.starting.start import chosen_tokenizer, find_device, fresh_tokenizer
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.settings import Data
@@ -132,7 +132,7 @@ def begin(ready: Plan, voice: Voice) -> Checkpoint:
     settings, start = ready.settings, ready.start
     tokenizer = None
     if start.where is None:
-        tokenizer = make_tokenizer(settings, start.family, voice, ready.run.path / "checkpoints" / "tokenizer")
+        tokenizer = make_tokenizer(settings, start.family, voice, ready.run.tokenizer)
     model, length = first_model(ready, tokenizer), settings.data.length or 1
     return adapted(model, settings.adapt, settings.seed, start.name, voice, length)
 
@@ -149,16 +149,13 @@ def first_model(ready: Plan, tokenizer: Tokenizer | None) -> Checkpoint:
 
 
 def make_tokenizer(settings: Pretrain, family: Family, voice: Voice, kept: Path | None = None) -> Tokenizer:
-    """The one that was given, the one an interrupted run has `kept`, or a fresh one."""
-    if settings.tokenizer.path:
-        return Tokenizer.read(settings.tokenizer.path)
-    if kept and (kept / "special_tokens_map.json").is_file():  # written last
-        return Tokenizer.read(kept)
+    """The one that was given, the one an interrupted run has `kept`, or a fresh one, learnt from the text."""
     markers = marker_tokens(chosen_for(settings, family).markers)
-    tokenizer = fresh_tokenizer(texts(settings.data, voice.silenced()), settings.tokenizer, family, voice, markers)
-    if kept:
-        tokenizer.write(kept)
-    return tokenizer
+
+    def learn() -> Tokenizer:
+        return fresh_tokenizer(texts(settings.data, voice.silenced()), settings.tokenizer, family, voice, markers)
+
+    return chosen_tokenizer(settings.tokenizer, kept, learn)
 
 
 def lineage(ready: Plan, progress: Progress, before: Checkpoint) -> Data:

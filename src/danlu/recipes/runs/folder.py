@@ -52,6 +52,11 @@ class Run:
         return self.path / MODEL
 
     @property
+    def tokenizer(self) -> Path:
+        """Where a fresh tokenizer is kept until the model is written, so that an interrupted run goes on with it."""
+        return self.path / "checkpoints" / "tokenizer"
+
+    @property
     def config(self) -> Data:
         """Every setting, resolved. E1103 where the file is damaged."""
         return read_yaml(self.path / CONFIG)

@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,18 @@ def fresh_tokenizer(
     chosen = choice.model_copy(update={"kind": kind, "pattern": pattern})
     extra = (*markers, *family.extra_tokens)
     return train_tokenizer(iter(texts), chosen, family.specials, voice, frame=family.frame, extra=extra)
+
+
+def chosen_tokenizer(choice: TokenizerChoice, kept: Path | None, learn: Callable[[], Tokenizer]) -> Tokenizer:
+    """The one that was given, the one an interrupted run has `kept`, or a fresh one, which is kept there."""
+    if choice.path:
+        return Tokenizer.read(choice.path)
+    if kept and (kept / "special_tokens_map.json").is_file():  # written last
+        return Tokenizer.read(kept)
+    tokenizer = learn()
+    if kept:
+        tokenizer.write(kept)
+    return tokenizer
 
 
 def find_tokenizer(word: str) -> Tokenizer:
