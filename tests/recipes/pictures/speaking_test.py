@@ -145,6 +145,18 @@ def test_a_language_model_is_given_eyes(
     assert isinstance(danlu.load("runs/two").ask(Image.new("RGB", (9, 9)), "what?"), str)
 
 
+def test_a_language_model_looks_at_patches_itself(films: Path, make: Callable[..., Call], tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Anna sees a red ring. " * 200, encoding="utf8")
+    small = {"model": {"width": 32, "depth": 1, "heads": 2}, "tokenizer": {"vocabulary": 330}}
+    pretrain(make("palm-tiny", tmp_path / "text.txt", output="runs/palm", data={"length": 32}, **small,
+                  train={"steps": 2, "batch": 4}))  # fmt: skip
+    eyes = {"model": {"size": 32, "patch": 16, "common": 16}, "data": {"frames": 2}}
+    pretrain(make("runs/palm", films, tower="patches", output="runs/p", **eyes, **BRIEF))
+    model = danlu.load("runs/p")
+    assert model.model.config.axes
+    assert model.matcher.width == 16
+
+
 def test_inspecting(questions: Path, make: Callable[..., Call], capsys: pytest.CaptureFixture[str]) -> None:
     answer = data(make("inspect", "palm-vision-tiny", questions, rows=2, html="seen.html", **TINY))
     assert answer.metrics["questions"] == 2 * answer.metrics["pictures"]

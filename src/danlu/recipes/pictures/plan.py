@@ -130,7 +130,8 @@ def _resolved(data: PictureSettings) -> PictureSettings:
 
 def _start(settings: Looking, pictures: int) -> Start:
     size = CAPTION_BYTES * max(1000, pictures)
-    return find_start(settings.start, settings.size, settings.model, size, settings.tokenizer.vocabulary)
+    own = {} if getattr(settings, "tower", None) else settings.model  # what is said of a tower is not of the trunk
+    return find_start(settings.start, settings.size, own, size, settings.tokenizer.vocabulary)
 
 
 def filled(settings: S, start: Start, guesses: Data, given: Data, fixed: Data, source: str) -> S:

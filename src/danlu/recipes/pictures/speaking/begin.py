@@ -28,7 +28,7 @@ from danlu.models.dual import DualConfig, DualEncoder
 from danlu.models.eyes import default_processor
 from danlu.models.families import FAMILIES
 from danlu.models.families.llava import joined
-from danlu.models.families.seeing import MARKS
+from danlu.models.families.seeing import MARKS, seeing
 from danlu.models.language import LanguageModelConfig
 from danlu.models.multimodal import MultimodalConfig, MultimodalModel, ProjectorConfig
 from danlu.nn.parameters import assign
@@ -41,6 +41,8 @@ from danlu.vision.tower import PictureConfig
 from danlu.voice import Voice
 
 EYES = "llava"  # the family of a language model that was given a tower
+PATCHES = "patches"  # in the place of a CLIP: no tower
+BARE: Data = {"size": 64, "patch": 8, "common": 128, "both_ways": True}
 PLAIN: Data = {"shuffle": 1, "axes": False, "both_ways": False, "common": None}  # as published; `model` says otherwise
 
 
@@ -103,9 +105,12 @@ def start_model(ready: Plan[TeachSeeing], voice: Voice) -> Checkpoint:
     checkpoint = Checkpoint.load(start.where)
     if isinstance(checkpoint.model, MultimodalModel):
         return checkpoint
-    if settings.tower is None:
-        raise DanluError("E2217", where=start.name, found=checkpoint.config.kind)
-    return with_eyes(checkpoint, Checkpoint.load(settings.tower), settings, start.name)
+    config = checkpoint.config
+    if settings.tower is None or not isinstance(config, LanguageModelConfig) or not config.causal:
+        raise DanluError("E2217", where=start.name, found=config.kind)
+    if settings.tower == PATCHES:
+        return with_patches(checkpoint, settings)
+    return with_eyes(checkpoint, Checkpoint.load(settings.tower), settings)
 
 
 def make_tokenizer(ready: Plan[TeachSeeing], voice: Voice) -> Tokenizer:
@@ -124,28 +129,44 @@ def make_tokenizer(ready: Plan[TeachSeeing], voice: Voice) -> Tokenizer:
     return tokenizer
 
 
-def with_eyes(trunk: Checkpoint, eyes: Checkpoint, settings: TeachSeeing, name: str) -> Checkpoint:
-    """A language model given the tower of a CLIP, and a fresh projector. E2217, E2218 where they cannot be joined."""
-    config, tower = trunk.config, eyes.config
-    if not isinstance(config, LanguageModelConfig) or not config.causal or trunk.tokenizer is None:
-        raise DanluError("E2217", where=name, found=config.kind)
+def with_eyes(trunk: Checkpoint, eyes: Checkpoint, settings: TeachSeeing) -> Checkpoint:
+    """A language model given the tower of a CLIP, and a fresh projector. E2218 where that has no patches."""
+    tower = eyes.config
     if not isinstance(tower, DualConfig) or not isinstance(tower.image, PictureConfig):
         raise DanluError("E2218", where=settings.tower, found=eyes.family.name)
-    tokenizer = _marked(trunk.tokenizer)
-    opening, media, closing = (tokenizer.id(mark) for mark in MARKS)
+    tokenizer, config, (opening, media, closing) = _ready(trunk)
     words = PLAIN | settings.model
     projector = ProjectorConfig(shuffle=words.pop("shuffle"))
-    wider = config.model_copy(
-        update={"embedding": config.embedding.model_copy(
-            update={"vocabulary": max(config.vocabulary, tokenizer.vocabulary)})}
-    )  # fmt: skip
-    made = joined(wider, tower.image, media or 0, projector, before=(opening,), after=(closing,), **words)
+    made = joined(config, tower.image, media, projector, before=(opening,), after=(closing,), **words)
     model = build_model(made, "cpu", settings.seed)
     _take(model, trunk.model, "")
     assert isinstance(eyes.model, DualEncoder)
     _take(model, eyes.model.image, "image.")
     lineage = {"before": trunk.lineage, "tower": eyes.lineage}
     return Checkpoint(FAMILIES[EYES], made, model.eval(), tokenizer, lineage, processor=eyes.processor)
+
+
+def with_patches(trunk: Checkpoint, settings: TeachSeeing) -> Checkpoint:
+    """A language model that looks at patches itself."""
+    tokenizer, config, ids = _ready(trunk)
+    made = seeing(config, **(BARE | settings.model), ids=ids)
+    model = build_model(made, "cpu", settings.seed)
+    _take(model, trunk.model, "")
+    family = FAMILIES["palm-vision" if made.axes else "gpt3-vision"]
+    lineage = {"before": trunk.lineage}
+    return Checkpoint(family, made, model.eval(), tokenizer, lineage, processor=default_processor(made))
+
+
+def _ready(trunk: Checkpoint) -> tuple[Tokenizer, LanguageModelConfig, tuple[int, int, int]]:
+    """A tokenizer with the marks around pictures, a config with room for them, and their ids. E1903 without one."""
+    if trunk.tokenizer is None:
+        raise DanluError("E1903", where=trunk.where)
+    tokenizer, config = _marked(trunk.tokenizer), trunk.config
+    assert isinstance(config, LanguageModelConfig)
+    vocabulary = max(config.vocabulary, tokenizer.vocabulary)
+    wider = config.embedding.model_copy(update={"vocabulary": vocabulary})
+    opening, media, closing = (tokenizer.id(mark) or 0 for mark in MARKS)
+    return tokenizer, config.model_copy(update={"embedding": wider}), (opening, media, closing)
 
 
 def _take(model: nn.Module, source: nn.Module, prefix: str) -> None:

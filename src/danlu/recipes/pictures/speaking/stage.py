@@ -54,10 +54,11 @@ class TeachSeeing(Common):
     """`danlu pretrain palm-vision-mini PICTURES`, `danlu finetune RUN PICTURES`: from pictures with questions and
     answers, or with captions, to a language model that sees.
 
-    start, size, model, tokenizer: as with text. tower: a CLIP, whose eyes a language model without any is given; START
-    is that language model. pairs: the loss of pictures and their captions. lock: parts that stay as they are, `image`,
-    `trunk` or both, as in the first of two stages. faster: how many times as fast as the trunk of a model that has
-    learnt, what is new in it learns. text: text without pictures. adapt: what trains of the trunk, `lora` and so on.
+    start, size, model, tokenizer: as with text. tower: a CLIP, whose eyes a language model without any is given, or
+    `patches`, which it looks at itself; START is that language model, `model` says of its eyes size, patch, shuffle,
+    common, axes, both_ways. pairs: the loss of pictures and their captions. lock: parts that stay as they are,
+    `image`, `trunk` or both, as in the first of two stages. faster: how many times as fast as the trunk of a model
+    that has learnt, what is new in it learns. text: text without pictures. adapt: what trains of the trunk, `lora` …
     """
 
     verb: str = Field("pretrain", pattern="^(pretrain|finetune)$")
@@ -94,7 +95,7 @@ def defaults(start: Start, gathered: Gathered, given: Data) -> Data:
         seen = min(SEEN.get(start.size, times * pictures), times * pictures)
         found["train"]["steps"] = max(20, round(seen / (batch * train.get("accumulate", 1))))
     captioned = all(pair.captions for pair in gathered.training)
-    shared = getattr(start.config, "common", None) is not None
+    shared = (given.get("model") or {}).get("common", getattr(start.config, "common", None)) is not None
     if (given.get("pairs") or {}).get("weight") is None:
         found["pairs"] = {"weight": PAIRED if captioned and shared else 0.0}
     return found
