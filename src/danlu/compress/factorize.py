@@ -21,6 +21,7 @@ from danlu.nn.embedding import TokenEmbedding
 from danlu.nn.factorized import FactorizedConfig, FactorizedLinear
 from danlu.nn.heads import LanguageHead
 from danlu.nn.parameters import replace_module
+from danlu.nn.quantized import quantized
 from danlu.settings import Settings
 from danlu.voice import Voice
 
@@ -61,6 +62,8 @@ class Factorize(Settings):
     ) -> Model:
         """The factorised model, in the same place. E2401 where texts, or a loss, are missing; E2409 for a target that
         does not exist."""
+        if quantized(model):
+            raise DanluError("E2408", found=self.kind)
         voice = voice or Voice(quiet=True)
         kinds = KINDS[self.method]
         if kinds and (calibration is None or not calibration.batches):

@@ -27,6 +27,7 @@ from danlu.errors import Both, DanluError
 from danlu.models.build import Model
 from danlu.nn.attention import Attention
 from danlu.nn.mlp import Mlp
+from danlu.nn.quantized import quantized
 from danlu.settings import Settings
 from danlu.voice import Voice
 
@@ -98,7 +99,9 @@ class Prune(Settings):
         self, model: Model, calibration: Calibration | None = None, voice: Voice | None = None, seed: int = 0
     ) -> Model:
         """The pruned model, in the same place. E2401 where texts, or a loss, are missing; E2405 to E2408 where the part
-        cannot be cut so."""
+        cannot be cut so, or the model holds codes."""
+        if quantized(model):
+            raise DanluError("E2408", found=self.kind)
         APPLY[self.part](self, model, calibration or Calibration([]), voice or Voice(quiet=True))
         return settle(model)
 

@@ -25,7 +25,7 @@ def counted(batches: Iterable[Mapping[str, Tensor]]) -> Counter[int]:
     for inputs in batches:
         for name in TOKENS:
             if name in inputs:
-                ids, counts = inputs[name].unique(return_counts=True)
+                ids, counts = torch.unique(inputs[name], return_counts=True)
                 found.update(dict(zip(ids.tolist(), counts.tolist(), strict=True)))
     return found
 

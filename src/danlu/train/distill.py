@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,9 +23,17 @@ from danlu.train.settings import TrainSettings
 from danlu.train.taps import Compared, Seen, tapped
 from danlu.train.teaching import Teacher
 
+# What a student is trained with where nothing else is said: as a model that has learnt is fine-tuned.
+USUAL: dict[str, Any] = {
+    "batch": 32, "schedule": "linear", "warmup": 0.05, "weight_decay": 0.0, "betas": (0.9, 0.999), "keep_finished": 0,
+}  # fmt: skip
 Weight = Annotated[float, Field(ge=0)]
 BRIDGES = "bridges"  # maps from the student's width to the teacher's; they are there while it learns
 CHUNK = 2**24  # logits of teacher and student that are compared at once
+
+
+def _usual(value: Any) -> Any:
+    return USUAL | value if isinstance(value, dict) else value
 
 
 class Distil(Settings):
@@ -55,7 +63,14 @@ class Distil(Settings):
     top: int = Field(0, ge=0)
     teacher: str | None = None
     into: dict[str, int] = Field(default_factory=dict)
-    train: TrainSettings = TrainSettings()
+    train: Annotated[TrainSettings, BeforeValidator(_usual)] = TrainSettings(**USUAL)
+
+    def plain(self) -> dict[str, Any]:
+        """What differs from the defaults, as plain data."""
+        usual = TrainSettings(**USUAL).model_dump(mode="json")
+        train = {name: value for name, value in self.train.model_dump(mode="json").items() if value != usual[name]}
+        found = self.model_dump(mode="json", exclude_defaults=True, exclude={"train"})
+        return found | ({"train": train} if train else {})
 
     @property
     def weights(self) -> dict[str, float]:

@@ -11,10 +11,11 @@ import torch
 
 from danlu.checkpoint import Checkpoint
 from danlu.compress.prune import Prune
+from danlu.compress.quantize import Quantize
 from danlu.compress.vocabulary import chosen, counted, cut, cut_rows
 from danlu.errors import DanluError
 from danlu.files import replace_json
-from danlu.recipes.compressing.healing import heal
+from danlu.recipes.compressing.healing import Within, heal
 from danlu.recipes.compressing.measuring import Original, measured
 from danlu.recipes.compressing.stage import CalibrationSettings, Step
 from danlu.recipes.compressing.subject import Subject
@@ -55,18 +56,18 @@ def carry(steps: Sequence[Step], held: Held, first: Original, folder: Path, way:
     step's settings, its seconds, and what was measured after it."""
     records: list[Data] = []
     laid = list(laid_out(steps))
-    for number, (step, moving) in enumerate(laid, 1):
+    for number, (step, within) in enumerate(laid, 1):
         place = folder / f"{number:02d}-{step.kind}"
-        done = _done(place, step, moving)
+        done = _done(place, step, within)
         if done is None:
             en, zh = f"step {number} of {len(laid)}: {told(step)}", f"第 {number}/{len(laid)} 步：{told(step)}"
             way.voice.say(en, zh)
             started = time.monotonic()
-            held, more = _taken(step, moving, held, place, way)
+            held, more = _taken(step, within, held, place, way)
             held.checkpoint.save(place / "model")
             seconds = time.monotonic() - started
             found, _ = measured(held.checkpoint.model, held.subject, held.original(first), place / "model", way.voice)
-            done = _settings(step, moving) | {"seconds": round(seconds, 2), "measured": found} | more
+            done = _settings(step, within) | {"seconds": round(seconds, 2), "measured": found} | more
             replace_json(place / DONE, done)
         else:
             held = _again(held, done, place)
@@ -75,12 +76,20 @@ def carry(steps: Sequence[Step], held: Held, first: Original, folder: Path, way:
     return held, records
 
 
-def laid_out(steps: Sequence[Step]) -> Iterator[tuple[Step, Prune | None]]:
+def laid_out(steps: Sequence[Step]) -> Iterator[tuple[Step, Within]]:
     """Steps in the order they are taken: pruning in rounds is followed each time by a part of the distilling after it,
-    pruning by movement happens within that."""
+    pruning by movement happens within that, and so does the rounding of codes that are learned before they are made.
+
+    E2405 where a step that happens within distilling has none beside it."""
     waiting = list(steps)
     while waiting:
         step = waiting.pop(0)
+        if isinstance(step, Quantize) and step.trains:
+            raise DanluError("E2405", found=step.method)
+        if isinstance(step, Distil) and waiting and isinstance(waiting[0], Quantize) and waiting[0].trains:
+            yield step, waiting[0]
+            yield waiting.pop(0), None
+            continue
         if not isinstance(step, Prune) or (step.rounds == 1 and not step.trains):
             yield step, None
             continue
@@ -121,15 +130,15 @@ def _shortened(healing: Distil, rounds: int) -> Distil:
     return healing.model_copy(update={"train": type(train)(**told)})
 
 
-def _taken(step: Step, moving: Prune | None, held: Held, place: Path, way: Way) -> tuple[Held, Data]:
+def _taken(step: Step, within: Within, held: Held, place: Path, way: Way) -> tuple[Held, Data]:
     """A step carried out, and what has to be known to take it again."""
     checkpoint, subject = held.checkpoint, held.subject
-    story = (*checkpoint.changes, *([_plain(moving)] if moving else []), _plain(step))
+    story = (*checkpoint.changes, *([plain(within)] if isinstance(within, Prune) else []), plain(step))
     if isinstance(step, Distil):
         teacher = held.teacher if step.teacher is None else Checkpoint.load(step.teacher)
         learnt = heal(
             checkpoint, teacher, subject, step, place, way.voice,
-            seed=way.seed, device=way.device, moving=moving, advice=way.advice,
+            seed=way.seed, device=way.device, within=within, advice=way.advice,
         )  # fmt: skip
         learnt.model.to("cpu")
         return replace(held, checkpoint=replace(learnt, changes=story)), {}
@@ -163,17 +172,17 @@ def _with_tokens(held: Held, checkpoint: Checkpoint, order: list[int]) -> Held:
     return Held(checkpoint, told, held.subject.on(checkpoint))
 
 
-def _settings(step: Step, moving: Prune | None) -> Data:
-    return {"step": step.model_dump(mode="json")} | ({"moving": moving.model_dump(mode="json")} if moving else {})
+def _settings(step: Step, within: Within) -> Data:
+    return {"step": step.model_dump(mode="json")} | ({"within": within.model_dump(mode="json")} if within else {})
 
 
-def _done(place: Path, step: Step, moving: Prune | None) -> Data | None:
+def _done(place: Path, step: Step, within: Within) -> Data | None:
     """The record of a step that was taken before; none where its settings were others."""
     try:
         found: Data = json.loads((place / DONE).read_text(encoding="utf8"))
     except (OSError, ValueError):
         return None
-    return found if _settings(step, moving).items() <= found.items() else None
+    return found if _settings(step, within).items() <= found.items() else None
 
 
 def _again(held: Held, done: Data, place: Path) -> Held:
@@ -183,13 +192,15 @@ def _again(held: Held, done: Data, place: Path) -> Held:
     return _with_tokens(held, checkpoint, done[ORDER]) if ORDER in done else replace(held, checkpoint=checkpoint)
 
 
-def _plain(step: Step) -> Data:
-    return {"kind": step.kind} | step.model_dump(mode="json", exclude_defaults=True)
+def plain(step: Step) -> Data:
+    """What differs from a step's defaults, as plain data that reads back as the step."""
+    own = step.plain() if isinstance(step, Distil) else step.model_dump(mode="json", exclude_defaults=True)
+    return {"kind": step.kind} | own
 
 
 def told(step: Step) -> str:
     """A step in a few words: its kind, and what differs from the defaults."""
-    data = {name: value for name, value in _plain(step).items() if name not in ("kind", "train")}
+    data = {name: value for name, value in plain(step).items() if name not in ("kind", "train")}
     return " ".join([step.kind, *(f"{name}={value}" for name, value in data.items())])
 
 

@@ -1,6 +1,7 @@
 """`danlu compress START [DATA] [RECIPE.yaml]`: a method, a chain of them, or a budget."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError, raise_all
 from danlu.files import file_hash, replace_file, replace_json
 from danlu.recipes.compressing import budget
-from danlu.recipes.compressing.chain import Held, Way, carry, told
+from danlu.recipes.compressing.chain import Held, Way, carry, plain, told
 from danlu.recipes.compressing.finding import data_of, find_subject
 from danlu.recipes.compressing.measuring import Original, kernels, measured, memory_of, tested, timed
 from danlu.recipes.compressing.stage import Compress
+from danlu.recipes.compressing.subject import Subject
 from danlu.recipes.evaluating.judging import say_results
 from danlu.recipes.runs.call import Answer, Call
 from danlu.recipes.runs.folder import Run, add_results, folder_problems, is_run, new_run, slug
@@ -105,14 +107,12 @@ def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
     final = held.checkpoint
     story = {"steps": [told(step) for step in steps], "start": settings.start, "seed": settings.seed}
     replace(final, lineage=final.lineage | {"compressed": story}).save(run.model)
-    plain = [{"kind": step.kind} | step.model_dump(mode="json", exclude_defaults=True) for step in steps]
-    replace_file(run.path / RECIPE, to_yaml({"steps": plain}))
+    replace_file(run.path / RECIPE, to_yaml({"steps": [plain(step) for step in steps]}))
     found = tested(final.model, held.subject, held.original(first), before, voice)
     record: Data = {
         "original": begun, "steps": records, "test": found, "hash": weights_hash(run.model),
         "latency": timed({"original": unharmed.model, "compressed": final.model}, held.subject, settings.measure),
-        "memory": {"original": memory_of(start.where, subject, settings.measure) if start.where else None,
-                   "compressed": memory_of(run.model, held.subject, settings.measure)},
+        "memory": _memory(settings, {"original": start.where, "compressed": run.model}, held.subject),
         "kernels": kernels(final.model),
     }  # fmt: skip
     if (run.path / budget.FILE).is_file():
@@ -123,6 +123,12 @@ def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
     write_report(run.path, voice.language)
     write_card(run.path, voice.language)
     return run
+
+
+def _memory(settings: Compress, folders: Mapping[str, Path | None], subject: Subject) -> Data:
+    if not settings.measure.memory:
+        return {}
+    return {name: memory_of(folder, subject, settings.measure) for name, folder in folders.items() if folder}
 
 
 def weights_hash(folder: Path) -> str:

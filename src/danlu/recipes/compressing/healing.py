@@ -12,38 +12,41 @@ from danlu.checkpoint import Checkpoint
 from danlu.compress.calibration import linear_layers
 from danlu.compress.movement import score, settled
 from danlu.compress.prune import Prune
+from danlu.compress.quantize import Quantize
+from danlu.compress.rounding import rounded, unrounded
 from danlu.compress.surgery import widths
 from danlu.errors import DanluError
 from danlu.models.build import Model
 from danlu.recipes.compressing.subject import Subject
 from danlu.recipes.finetuning.defaults import RATE, WIDTH
 from danlu.recipes.runs.call import Stopped
-from danlu.settings import Data, build
+from danlu.settings import build
 from danlu.train.distill import BRIDGES, Distil, bridges
-from danlu.train.settings import TrainSettings
 from danlu.train.trainer import Trainer
 from danlu.voice import Voice
 
-USUAL: Data = {
-    "epochs": 1.0, "batch": 32, "schedule": "linear", "warmup": 0.05, "weight_decay": 0.0, "betas": [0.9, 0.999],
-    "keep_finished": 0,
-}  # fmt: skip
+Within = Prune | Quantize | None
 SPARSE = 0.1  # share of zeros in a matrix, from which on they were put there on purpose
 LOOKS = 4  # evaluations of a healing
 
 
 def heal(
     student: Checkpoint, teacher: Checkpoint, subject: Subject, settings: Distil, folder: Path, voice: Voice,
-    *, seed: int, device: torch.device, moving: Prune | None = None, advice: str = "",
+    *, seed: int, device: torch.device, within: Within = None, advice: str = "",
 ) -> Checkpoint:  # fmt: skip
-    """The student after learning, in the same place. moving: weights are pruned by their movement meanwhile.
+    """The student after learning, in the same place. within: what happens to its weights meanwhile: they are pruned by
+    their movement, or rounded as codes will be.
 
     E2414 where teacher and student do not read the same tokens. Stopped where it was asked to leave in between.
     """
     check(student, teacher, settings)
     model = into(student, settings, voice)
-    train = usual(settings, widths(model)[0][1])
-    rates = score(model, moving.share) if moving else {}
+    train = settings.train
+    if train.lr is None:
+        train = train.model_copy(update={"lr": float(f"{RATE * min(2.0, WIDTH / widths(model)[0][1]):.2g}")})
+    rates = score(model, within.share) if isinstance(within, Prune) else {}
+    if isinstance(within, Quantize):
+        rounded(model, within)
     made = bridges(model, teacher.model) if settings.hidden else None
     if made is not None:
         setattr(model, BRIDGES, made)
@@ -67,8 +70,8 @@ def heal(
         raise Stopped(advice)
     if made is not None:
         delattr(model, BRIDGES)
-    if moving:
-        settled(model)
+    settled(model)
+    unrounded(model)
     return replace(student, model=model.eval(), config=model.config)
 
 
@@ -92,15 +95,6 @@ def into(student: Checkpoint, settings: Distil, voice: Voice) -> Model:
         change = build(Prune, {"part": part, "method": method, "keep": size, "multiple": 1, "refit": False})
         model = change.apply(model, None, voice)
     return model
-
-
-def usual(settings: Distil, width: int) -> TrainSettings:
-    """What was not said of the training: as when a model that has learnt is fine-tuned."""
-    told = settings.train.model_dump(mode="json", exclude_unset=True)
-    long = {name: told[name] for name in ("steps", "epochs", "minutes") if told.get(name)}
-    guesses: Data = {name: value for name, value in USUAL.items() if name != "epochs" or not long}
-    guesses["lr"] = float(f"{RATE * min(2.0, WIDTH / width):.2g}")
-    return TrainSettings(**(guesses | told))
 
 
 @contextmanager

@@ -87,23 +87,24 @@ class CalibrationSettings(Settings):
 
 class MeasureSettings(Settings):
     """rows: looked at of each part, at most (of a test all are). batch, length: of the rows that are timed; None: what
-    the model was made for, 128 at most. threads: None: one, and all. seconds: of timing a model."""
+    the model was made for, 128 at most. threads: None: one, and all. seconds: of timing a model. memory: whether a
+    process of its own finds out what each model takes."""
 
     rows: int = Field(2000, ge=16)
     batch: int = Field(1, ge=1)
     length: int | None = Field(None, ge=1)
     threads: int | None = Field(None, ge=1)
     seconds: float = Field(1.0, gt=0)
+    memory: bool = True
 
 
 class SearchSettings(Settings):
     """Of a budget. trials: chains that are tried. heal: epochs of distilling that the best of them get where they are
-    not good enough without. rows: to choose by."""
+    not good enough without; healed: how many of them."""
 
     trials: int = Field(24, ge=1)
     heal: float = Field(1.0, ge=0)
     healed: int = Field(3, ge=0)
-    rows: int = Field(1000, ge=16)
 
 
 class Compress(Common):
