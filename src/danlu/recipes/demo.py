@@ -1,7 +1,7 @@
 """`danlu demo`: the whole path on text that every machine has, in minutes.
 
-A tokenizer, a small GPT, killed on the way and taken up again, a small BERT; each with a report. The time is fixed, not
-the number of steps, so that a slow machine is done in time as well.
+A tokenizer, a small GPT, killed on the way and taken up again, a small BERT, fine-tuned and then compressed; each with
+a report. The time of training is fixed, not the number of steps, so that a slow machine is done in time as well.
 """
 
 import os
@@ -14,20 +14,29 @@ from pathlib import Path
 
 from danlu.data.sources import DataSettings, sources
 from danlu.errors import DanluError
+from danlu.generate.answer import Answerer
+from danlu.recipes.compressing.compress import compress
+from danlu.recipes.finetuning.finetune import finetune
 from danlu.recipes.pretraining.pretrain import pretrain
 from danlu.recipes.runs.call import Answer, Call, Common, Stopped
 from danlu.recipes.runs.folder import Run, folder_problems, next_free
+from danlu.recipes.runs.machine import size_in_words
 from danlu.recipes.starting.start import load_engine
+from danlu.recipes.using.load import put_to_use
 from danlu.settings import Data
 from danlu.train.log import read_lines
 from danlu.voice import Voice
 
 TEXT = "builtin:english"
-MINUTES = {"mini": 1.8, "tiny": 0.3}  # of training, for each of two models
+ROWS = "builtin:packages"
+MINUTES = {"mini": 1.6, "tiny": 0.25}  # of pretraining, for each of two models
+LEARNING = {"mini": 0.5, "tiny": 0.15}  # of fine-tuning
 KILLED = 0.4  # of that time, when the first model's process is killed
 PATIENCE = 600  # seconds until its first step must be done
+RUNS = ("gpt", "bert", "packages", "small")
 BLOCKS = "█▇▆▅▄▃▂▁"[::-1]
 BEGINNINGS = ("The function returns", "If the file does not exist", "This class")
+SENTENCE = "Applies a convolution over an input signal composed of several planes."
 BLANKS = ("Return the number of [MASK] in the list.", "This method is called [MASK] the file is closed.")
 
 
@@ -47,23 +56,31 @@ def demo(call: Call) -> Answer:
     if call.dry_run:
         return call.rehearse(settings)
     size, start, say = "tiny" if settings.quick else "mini", time.monotonic(), call.voice.say
-    gpt, bert = (next_free(name.with_name(f"{name.name}-{each}")) for each in ("gpt", "bert"))
+    gpt, bert, task, small = (next_free(name.with_name(f"{name.name}-{each}")) for each in RUNS)
     try:
-        say("1/4  English text from this machine's own documentation", "1/4  收集本机自带文档中的英文文本")
+        say("1/6  English text from this machine's own documentation", "1/6  收集本机自带文档中的英文文本")
         found = sources([TEXT], DataSettings())
         say(f"     {found[0].path.stat().st_size / 1e6:.1f} MB", f"     {found[0].path.stat().st_size / 1e6:.1f} MB")
-        say("2/4  a tokenizer and a small GPT, from nothing", "2/4  从零训练分词器和一个小 GPT")
+        say("2/6  a tokenizer and a small GPT, from nothing", "2/6  从零训练分词器和一个小 GPT")
         interrupted(gpt, words(f"gpt-{size}", gpt, size), MINUTES[size] * 60 * KILLED, call.voice)
-        say("3/4  the same command again: the run goes on where it was", "3/4  再次运行同一命令：从中断处继续")
+        say("3/6  the same command again: the run goes on where it was", "3/6  再次运行同一命令：从中断处继续")
         pretrain(Call((str(gpt),), {}, call.voice))
-        say("4/4  a small BERT, from nothing", "4/4  从零训练一个小 BERT")
+        say("4/6  a small BERT, from nothing", "4/6  从零训练一个小 BERT")
         bert_words, bert_settings = words(f"bert-{size}", bert, size)
         pretrain(Call(bert_words, bert_settings, call.voice))
+        say("5/6  the BERT learns whose function a sentence describes", "5/6  教 BERT 判断一句说明属于哪个软件包的函数")
+        learning = {"output": str(task), "train": {"minutes": LEARNING[size]}, "embeddings": True}
+        finetune(Call((str(bert), ROWS), learning, call.voice))
+        say("6/6  the same model in a quarter of the bytes", "6/6  把同一个模型压缩到四分之一大小")
+        compress(Call((str(task),), {"output": str(small), "quantize": "int8"}, call.voice))
     except KeyboardInterrupt:
         raise Stopped("danlu demo") from None
     show(gpt, bert, call.voice)
-    files = tuple(run.path / "report.html" for run in (gpt, bert))
-    return Answer(gpt.path, {"gpt": gpt.metrics, "bert": bert.metrics, "seconds": time.monotonic() - start}, files)
+    show_task(task, small, call.voice)
+    close(gpt, (gpt, bert, task, small), call.voice)
+    metrics = {each: run.metrics for each, run in zip(RUNS, (gpt, bert, task, small), strict=True)}
+    files = tuple(run.path / "report.html" for run in (gpt, bert, task, small))
+    return Answer(gpt.path, metrics | {"seconds": time.monotonic() - start}, files)
 
 
 def words(start: str, run: Run, size: str) -> tuple[tuple[str, str], Data]:
@@ -106,7 +123,7 @@ def trained(run: Run) -> float:
 
 
 def show(gpt: Run, bert: Run, voice: Voice) -> None:
-    """What the two models have learnt, and what to type next."""
+    """What the two models have learnt."""
     for name, run in (("GPT", gpt), ("BERT", bert)):
         losses = run.history.curve("loss")[1]
         print(f"\n{name}  {voice.pick('loss', '损失')} {losses[0]:.2f} {sparkline(losses)} {losses[-1]:.2f}")
@@ -119,11 +136,30 @@ def show(gpt: Run, bert: Run, voice: Voice) -> None:
     for blank in BLANKS:
         guesses = "  ".join(f"{fill.token} {fill.probability:.0%}" for fill in reader.fill(blank, top=4)[0])
         print(f"  {blank}  {guesses}")
+
+
+def show_task(task: Run, small: Run, voice: Voice) -> None:
+    """What the fine-tuned model answers, as it is and compressed."""
+    print(voice.pick(f"\nThe BERT, fine-tuned, reads: {SENTENCE}", f"\n微调后的 BERT 读到：{SENTENCE}"))
+    for run in (task, small):
+        model = put_to_use(run.path.as_posix())
+        assert isinstance(model, Answerer)
+        answer = model.classify(SENTENCE)
+        size = size_in_words((run.model / "model.safetensors").stat().st_size)
+        right = voice.pick(f"right {run.metrics['accuracy']:.0%}", f"正确率 {run.metrics['accuracy']:.0%}")
+        print(f"  {run.path.name:<18} {size:>8}  {right}   {answer.value} {answer.chance:.0%}")
+
+
+def close(first: Run, runs: Sequence[Run], voice: Voice) -> None:
+    """Where everything lies, and what to type next."""
+    reports = "\n              ".join(str(run.path / "report.html") for run in runs)
     voice.say(
-        f"\nreports:      {gpt.path / 'report.html'}, {bert.path / 'report.html'}\n"
-        f"talk to it:   danlu chat {gpt}\nyour own:     danlu pretrain gpt-mini YOUR.txt\neverything:   danlu --help",
-        f"\n报告：        {gpt.path / 'report.html'}、{bert.path / 'report.html'}\n"
-        f"与它对话：    danlu chat {gpt}\n用自己的文本：danlu pretrain gpt-mini 你的.txt\n全部功能：    danlu --help",
+        f"\nreports:      {reports}\n"
+        f"talk to it:   danlu chat {first}\nyour own:     danlu pretrain gpt-mini YOUR.txt\n"
+        f"              danlu finetune minilm YOUR.csv\neverything:   danlu --help",
+        f"\n报告：        {reports}\n"
+        f"与它对话：    danlu chat {first}\n用自己的文本：danlu pretrain gpt-mini 你的.txt\n"
+        f"              danlu finetune minilm 你的.csv\n全部功能：    danlu --help",
     )
 
 
