@@ -146,8 +146,9 @@ def test_grids_reach_the_largest_weights(bits: int, symmetric: bool) -> None:
 
 CODED = (
     {"coding": "int8"}, {"coding": "int8", "inputs": "static"}, {"coding": "int4"},
-    {"coding": "int4", "method": "gptq"}, {"coding": "int4", "method": "awq"}, {"coding": "int8", "method": "smoothquant", "inputs": "static"},
-    {"coding": "int4", "method": "hqq"}, {"coding": "int3", "method": "gptq", "balance": "awq", "group": 32},
+    {"coding": "int4", "method": "gptq"}, {"coding": "int4", "method": "awq"}, {"coding": "int4", "method": "hqq"},
+    {"coding": "int8", "method": "smoothquant", "inputs": "static"},
+    {"coding": "int3", "method": "gptq", "balance": "awq", "group": 32},
     {"coding": "int4", "inputs": "float", "symmetric": True, "embeddings": "int4"},
 )  # fmt: skip
 

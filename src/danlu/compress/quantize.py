@@ -102,8 +102,8 @@ class Quantize(Settings):
     def apply(
         self, model: Model, calibration: Calibration | None = None, voice: Voice | None = None, seed: int = 0
     ) -> Model:
-        """The model with codes, in the same place. E2401 where texts are missing, E2408 for a model that has codes, E2409
-        for a name to keep that no layer has, E2431 where nothing was found to code."""
+        """The model with codes, in the same place. E2401 where texts are missing, E2408 for a model that has codes,
+        E2409 for a name to keep that no layer has, E2431 where nothing was found to code."""
         voice = voice or Voice(quiet=True)
         if quantized(model):
             raise DanluError("E2408", found=self.kind)

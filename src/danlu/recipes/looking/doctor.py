@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from danlu import __version__
+from danlu.kernels import status
 from danlu.recipes.runs.call import Answer, Call, Common
 from danlu.recipes.runs.machine import available_memory, processor, size_in_words, total_memory
 from danlu.train.hardware import compute_precision
@@ -17,6 +18,8 @@ CORE = ("torch", "numpy", "safetensors", "tokenizers", "pydantic", "rich", "pyar
 EXTRAS = {
     "tensorboard": ("danlu[track]", "curves in TensorBoard", "在 TensorBoard 中看曲线"),
     "jieba": ("danlu[zh]", "Chinese word segmentation", "中文分词"),
+    "gguf": ("danlu[export]", "files for llama.cpp", "供 llama.cpp 使用的文件"),
+    "onnxruntime": ("danlu[export]", "ONNX and its int8", "ONNX 及其 int8"),
     "transformers": ("transformers", "comparison with the reference", "与参考实现对照"),
 }
 
@@ -32,6 +35,7 @@ def doctor(call: Call) -> Answer:
             "processor", "处理器"
         ): f"{processor()} ({pick('threads', '线程')} {torch.get_num_threads()}/{os.cpu_count()})",
         pick("vectors", "向量指令"): torch.backends.cpu.get_cpu_capability(),
+        pick("kernels of codes", "编码内核"): " — ".join(each for each in status() if each),
         "bf16": pick("fast", "快速") if bf16_is_fast() else pick("no faster than float32", "不比 float32 快"),
         pick("memory", "内存"): f"{size_in_words(available_memory())} / {size_in_words(total_memory())}",
         pick("disk here", "当前磁盘"): f"{size_in_words(shutil.disk_usage(Path.cwd()).free)} {pick('free', '可用')}",

@@ -16,6 +16,7 @@ SETTINGS = {
     "pretrain seeing": ("danlu.recipes.pictures.speaking.stage", "TeachSeeing"),
     "finetune": ("danlu.recipes.finetuning.stage", "Finetune"),
     "merge": ("danlu.recipes.using.merge", "Merge"),
+    "export": ("danlu.recipes.exporting.export", "Export"),
     "compress": ("danlu.recipes.compressing.stage", "Compress"),
     "evaluate": ("danlu.recipes.evaluating.evaluate", "Evaluate"),
     "evaluate rows": ("danlu.recipes.evaluating.evaluate", "EvaluateAnswers"),
