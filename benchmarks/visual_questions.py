@@ -1,9 +1,9 @@
 """Does a model that sees, trained from nothing, answer questions about pictures, and does it look?
 
-`python -m benchmarks.visual_questions [--minutes 35] [--start palm-vision-mini]`. easy_vqa's 4,000 training pictures and
-38,575 questions; a tenth of the pictures, chosen by their bytes, is what it is measured on. Bar: 90 % (a small CNN with
-an LSTM reaches 87.6 on the official test part). Beside it what the model says when shown another picture, and what the
-usual answer to each question gets: the two should be close. Ours is the accuracy in per cent, theirs the bar.
+`python -m benchmarks.visual_questions [--minutes 35] [--start palm-vision-mini]`. easy_vqa's 4,000 training pictures
+and 38,575 questions; a tenth of the pictures, chosen by their bytes, is what it is measured on. Bar: 90 % (a small CNN
+with an LSTM reaches 87.6 on the official test part). Beside it what the model says when shown another picture, and what
+the usual answer to each question gets: the two should be close. Ours is the accuracy in per cent, theirs the bar.
 """
 
 import argparse
