@@ -11,7 +11,8 @@ from danlu.errors import DanluError
 from danlu.recipes.runs.folder import Run
 
 SMALL: dict[str, Any] = {
-    "model": {"width": 32, "depth": 1, "heads": 2, "length": 64, "dropout": 0.0}, "tokenizer": {"vocabulary": 300}, "quiet": True,
+    "model": {"width": 32, "depth": 1, "heads": 2, "length": 64, "dropout": 0.0}, "tokenizer": {"vocabulary": 300},
+    "quiet": True,
 }  # fmt: skip
 TRAIN = {"steps": 6, "batch": 8, "evaluate_every": 3, "save_every": 2, "precision": "float32"}
 
@@ -80,3 +81,11 @@ def test_what_each_task_was_told_stands_in_the_run(reviews: Path) -> None:
     assert lineage["tasks"] == {"mood": "classify"}
     assert lineage["data"].keys() == {str(reviews)}
     assert (run / "predictions-mood-validation.jsonl").is_file()
+
+
+@pytest.mark.parametrize("more", [{"adapt": "lora"}, {"train": {"average": 0.9, "steps": 2}}])
+def test_resuming_is_proved_on_a_run_of_ones_own(more: dict[str, Any], reviews: Path) -> None:
+    run = tuned(reviews, "proved", **{"train": {"steps": 2}} | more)
+    proved = danlu.call("verify", "resume", run, steps=4, quiet=True)
+    assert proved.passed
+    assert "PASS: bit-equal" in (run.path / "README.md").read_text()

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,27 @@ from pydantic import Field
 
 from danlu import files
 from danlu.checkpoint import Checkpoint, damaged_files
-from danlu.errors import DanluError
-from danlu.recipes.pretraining.plan import plan
+from danlu.errors import DanluError, nearest
+from danlu.recipes.finetuning.finetune import finetune
+from danlu.recipes.finetuning.plan import plan as plan_finetuning
+from danlu.recipes.finetuning.stage import Finetune
+from danlu.recipes.pretraining.plan import plan as plan_pretraining
 from danlu.recipes.pretraining.pretrain import pretrain
 from danlu.recipes.pretraining.stage import Pretrain
 from danlu.recipes.runs.call import Answer, Call, Common
 from danlu.recipes.runs.folder import CONFIG, Run, is_run, note_proof
 from danlu.report.card import write_card
-from danlu.settings import build, merge
+from danlu.settings import Data, build, merge
 from danlu.train.log import read_lines, untimed
 from danlu.train.resume import Checkpoint as Saved
 from danlu.train.resume import Checkpoints
 from danlu.voice import Voice
 
+# What carries a run out, by its verb, its settings, and what is left out of a short one.
+VERBS: Mapping[str, tuple[Callable[[Call], Answer], type[Common], Data]] = {
+    "pretrain": (pretrain, Pretrain, {"samples": {"count": 0}}),
+    "finetune": (finetune, Finetune, {"search": None, "seeds": 1}),
+}
 CHILD = "from danlu.recipes.looking.verify import die; import sys; die(int(sys.argv[1]), sys.argv[2])"
 
 
@@ -99,30 +107,29 @@ def golden(call: Call) -> Answer:
     )
 
 
-def shortened(call: Call, steps: int) -> Pretrain:
-    """The settings of a run, or of a call, for a run of a few steps that saves and evaluates on the way."""
+def shortened(call: Call, steps: int) -> Common:
+    """The settings of a run, or of a call (of pretraining, unless `verb=finetune`), for a run of a few steps that saves
+    and evaluates on the way. E1001 for a verb that does not train."""
     rest = call.without("steps", "at")
     place = Path(call.words[0]) if call.words else Path()
-    if is_run(place) and len(call.words) == 1:
-        settings = build(Pretrain, Run(place).config, rest.settings, where=place / CONFIG)
+    known = Run(place) if is_run(place) and len(call.words) == 1 else None
+    verb = known.verb if known else str(rest.settings.get("verb", "pretrain"))
+    if verb not in VERBS:
+        raise DanluError("E1001", word=verb, possible=list(VERBS), nearest=nearest(verb, VERBS))
+    _, kind, quiet = VERBS[verb]
+    if known:
+        settings = build(kind, known.config, rest.settings, where=place / CONFIG)
     else:
-        settings = plan(rest).settings
+        settings = (plan_finetuning(rest) if verb == "finetune" else plan_pretraining(rest)).settings
     often = max(1, steps // 4)
-    brief = {
-        "steps": steps,
-        "epochs": None,
-        "minutes": None,
-        "save_every": often,
-        "evaluate_every": often,
-        "best": False,
-    }
-    quiet = {"samples": {"count": 0}, "lang": None}
-    return build(Pretrain, merge(settings.model_dump(mode="json"), {"train": brief}, quiet))
+    none = dict.fromkeys(("epochs", "minutes"))
+    brief = {"steps": steps, "save_every": often, "evaluate_every": often, "best": False, **none}
+    return build(kind, merge(settings.model_dump(mode="json"), {"train": brief, "lang": None}, quiet))
 
 
 def finish(run: Run, voice: Voice) -> None:
     """Carry a run to its end in a process of its own. E1811 where it fails, with its last words."""
-    command = [sys.executable, "-m", "danlu", "pretrain", str(run.path), f"lang={voice.language}"]
+    command = [sys.executable, "-m", "danlu", run.verb, str(run.path), f"lang={voice.language}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DanluError("E1811", found=done.stderr.strip()[-300:])
@@ -138,7 +145,7 @@ def kill_at(step: int, run: Run) -> None:
 
 
 def die(step: int, folder: str) -> None:
-    """Pretrain, and be killed once `step` steps are done: the body of `kill_at`'s process."""
+    """Train, and be killed once `step` steps are done: the body of `kill_at`'s process."""
     begun = 0
 
     def reached(point: str) -> None:
@@ -148,13 +155,13 @@ def die(step: int, folder: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     files.reached = reached
-    pretrain(Call((folder,), {}, Voice(quiet=True)))
+    VERBS[Run(Path(folder)).verb][0](Call((folder,), {}, Voice(quiet=True)))
 
 
 def differences(left: Run, right: Run) -> Iterator[str]:
     """Where two runs of the same settings differ: weights, optimizer, counters, metrics; the first is enough."""
     one, other = last(left), last(right)
-    for group in ("model", "optimizer"):
+    for group in ("model", "optimizer", "average"):
         mine, theirs = one.tensors(group), other.tensors(group)
         for name in sorted(mine.keys() | theirs.keys()):
             if name not in mine or name not in theirs:
