@@ -21,6 +21,11 @@ def reached(point: str) -> None:
     """A place where a drill may cut the power."""
 
 
+def at_home(path: str | os.PathLike[str]) -> Path:
+    """A path in which `~` or `~name` stands for a home; where nobody has that name, the path as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and deletions in a folder survive a power cut."""
     reached("before fsync folder")

@@ -10,6 +10,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from danlu.errors import Both, DanluError, nearest
+from danlu.files import at_home
 
 CONFIG, RUN_MODEL = "config.json", "model"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"  # PEFT's names
@@ -57,7 +58,7 @@ def find_model(where: str | Path) -> Place:
 
     E1420 where nothing is found, E1426 where the hub could not be asked.
     """
-    path = Path(where).expanduser()
+    path = at_home(where)
     if os.path.exists(path) or isinstance(where, Path) or str(where).startswith((".", "/", "~", "\\")):
         return _local(path)
     name = str(where)

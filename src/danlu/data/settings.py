@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from danlu.data.documents import Borders
+from danlu.files import at_home
 from danlu.settings import Settings
 
 Format = Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"]
@@ -136,7 +137,7 @@ class DataSettings(Settings):
 
     @property
     def cache_folder(self) -> Path:
-        return self.cache.expanduser()
+        return at_home(self.cache)
 
     @property
     def any(self) -> bool:

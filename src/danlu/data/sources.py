@@ -14,7 +14,7 @@ from danlu.data.settings import DataSettings as DataSettings
 from danlu.data.settings import Format as Format
 from danlu.data.settings import Paths as Paths
 from danlu.errors import DanluError, nearest
-from danlu.files import TEMPORARY
+from danlu.files import TEMPORARY, at_home
 
 SUFFIXES: dict[str, Format] = {
     ".txt": "text", ".text": "text", ".md": "text", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -129,7 +129,7 @@ def _file(path: str, cache: Path) -> Path:
         return _spooled(sys.stdin.buffer, cache / "stdin")
     if path.startswith(PREFIX):
         return builtin_file(path.removeprefix(PREFIX), cache / "builtin")
-    return Path(path).expanduser()
+    return at_home(path)
 
 
 def _spooled(stream: BinaryIO, folder: Path) -> Path:

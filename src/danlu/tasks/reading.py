@@ -11,6 +11,7 @@ from danlu.data.lines import Stream, opened
 from danlu.data.sources import SUFFIXES, DataSettings, resolved, sources
 from danlu.data.tables import READERS, Record
 from danlu.errors import DanluError
+from danlu.files import at_home
 from danlu.tasks.formats import FORMATS
 from danlu.tasks.settings import TaskData
 
@@ -83,7 +84,7 @@ def _behind(paths: Sequence[str], settings: TaskData) -> list[File]:
 
 
 def _one(path: str, settings: TaskData) -> list[File]:
-    place = Path(path).expanduser()
+    place = at_home(path)
     if not place.is_dir():
         sources([path], DataSettings(cache=settings.cache))
         return [File(place, path, format_of(place, settings))]

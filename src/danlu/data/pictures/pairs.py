@@ -25,6 +25,7 @@ from danlu.data.pictures.settings import PictureSettings
 from danlu.data.sources import SUFFIXES as TABLES
 from danlu.data.tables import READERS, SAMPLE, Record, text_of
 from danlu.errors import DanluError, nearest
+from danlu.files import at_home
 from danlu.vision.film import SUFFIXES as FILMS
 from danlu.vision.opening import SUFFIXES
 from danlu.voice import Voice
@@ -35,6 +36,7 @@ IMAGE_COLUMNS = (
     "film", "image_id", "图片", "文件名", "路径",
 )  # fmt: skip
 CAPTION_COLUMNS = ("caption", "captions", "text", "txt", "title", "alt", "description", "说明", "描述", "标题", "文本")
+SEVERAL = "|"  # between columns that are captions of one picture alike
 SIDECARS = (".txt", ".caption", ".text", ".json")
 FEW = 10  # broken rows that any source may have
 
@@ -172,9 +174,12 @@ class Pairing:
             return Said()
         values = values if isinstance(values, dict) else {}
         ask = asking(self.settings, list(values), name) if self.asks else None
-        known = CAPTION_COLUMNS if self.settings.text == "auto" else (self.settings.text,)
-        column = next((each for each in known if each in values), "")
-        return Said(_captions(values.get(column)), ask(values) if ask else ())
+        if SEVERAL in self.settings.text:
+            said = [values.get(each.strip()) for each in self.settings.text.split(SEVERAL)]
+        else:
+            known = CAPTION_COLUMNS if self.settings.text == "auto" else (self.settings.text,)
+            said = values.get(next((each for each in known if each in values), ""))
+        return Said(_captions(said), ask(values) if ask else ())
 
     def _table(self, box: Box, member: str, name: str) -> Iterator[Pair]:
         folder = PurePosixPath(member).parent
@@ -231,9 +236,7 @@ class Pairing:
         if ask:
             said = next((each for each in CAPTION_COLUMNS if each in names), "")
             more = (f", captions: {said}", f"，说明列：{said}") if said else ("", "")
-            self._say(
-                f"pictures: {image}, asked: {ask.name}{more[0]}", f"图片列：{image}，问答列：{ask.name}{more[1]}"
-            )
+            self._say(f"pictures: {image}, asked: {ask.name}{more[0]}", f"图片列：{image}，问答列：{ask.name}{more[1]}")
             return lambda record: Said(_captions(record.values.get(said)), ask(record.values))
         column, take = self._caption(sample, names, where)
         self._say(f"pictures: {image}, captions: {column}", f"图片列：{image}，说明列：{column}")
@@ -241,6 +244,9 @@ class Pairing:
 
     def _caption(self, sample: Sequence[Record], names: Sequence[str], where: str) -> Any:
         """(which column, how to take it)."""
+        if SEVERAL in self.settings.text and "{" not in self.settings.text:
+            several = [_column(each.strip(), (), names, where, "text") for each in self.settings.text.split(SEVERAL)]
+            return self.settings.text, lambda record: [record.values.get(each) for each in several]
         known = next((each for each in CAPTION_COLUMNS if each in names), None)
         if self.settings.text == "auto" and known:
             return known, lambda record: record.values.get(known)
@@ -320,7 +326,7 @@ class ParquetBox:
 def picture_file(path: str, cache: Path) -> Path:
     if path.startswith(PREFIX):
         return builtin_pictures(path.removeprefix(PREFIX), cache / "builtin")
-    return Path(path).expanduser()
+    return at_home(path)
 
 
 def _captions(value: Any) -> tuple[str, ...]:

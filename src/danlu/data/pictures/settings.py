@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from danlu.data.settings import Paths
+from danlu.files import at_home
 from danlu.settings import Settings
 from danlu.vision.opening import MOST_PIXELS
 
@@ -15,13 +16,13 @@ class PictureSettings(Settings):
 
     `paths`: folders, tables (JSONL, CSV, TSV, Parquet), tars as WebDataset makes them, zip files, `builtin:scenes`,
     `builtin:digits`, `builtin:films`. `validation`: the same, kept apart from training; where there is none, `held_out`
-    of the pictures are, what is equal always on one side. `text`: the column of captions, or a template such as
-    "{title}: {body}"; `image`: the column of pictures; `question` and `answer`: those of what is asked about them, for
-    models that answer. `asked`: questions about one picture in a row of such a model, at most. `caption`: what a class
-    folder's name becomes, "a photo of a {name}". `broken`: the share of broken rows that is passed over and noted.
-    `length`: tokens in a caption, or in a row, at most. `frames`: of a film. `crop`: the least share of a picture that
-    a random crop keeps, 1 for none; `flip`: mirror every second one; both only in training. `pixels`: larger pictures
-    are left out before they are decoded. `cache`: where resized pictures are kept.
+    of the pictures are, what is equal always on one side. `text`: the column of captions, several as `en|zh`, or a
+    template such as "{title}: {body}"; `image`: the column of pictures; `question` and `answer`: those of what is asked
+    about them, for models that answer. `asked`: questions about one picture in a row of such a model, at most.
+    `caption`: what a class folder's name becomes, "a photo of a {name}". `broken`: the share of broken rows that is
+    passed over and noted. `length`: tokens in a caption, or in a row, at most. `frames`: of a film. `crop`: the least
+    share of a picture that a random crop keeps, 1 for none; `flip`: mirror every second one; both only in training.
+    `pixels`: larger pictures are left out before they are decoded. `cache`: where resized pictures are kept.
     """
 
     paths: Paths = ()
@@ -44,4 +45,4 @@ class PictureSettings(Settings):
 
     @property
     def cache_folder(self) -> Path:
-        return self.cache.expanduser()
+        return at_home(self.cache)

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 from pydantic import Field
 
 from danlu.errors import DanluError
+from danlu.files import at_home
 from danlu.prompt.search.evolution import Mutator
 from danlu.prompt.search.harness import Score
 from danlu.prompt.search.vocabulary import Answer
@@ -74,7 +75,7 @@ def _reply(settings: Endpoint, text: str) -> str:
     headers = {"Content-Type": "application/json"}
     try:
         if settings.key:
-            headers["Authorization"] = f"Bearer {settings.key.expanduser().read_text(encoding='utf8').strip()}"
+            headers["Authorization"] = f"Bearer {at_home(settings.key).read_text(encoding='utf8').strip()}"
         request = Request(f"{settings.url.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers)
         with urlopen(request, timeout=settings.seconds) as response:
             data = json.load(response)
