@@ -8,7 +8,8 @@ from danlu.report.quality import interval_text, measure_name, write
 from danlu.report.record import Record, is_number
 from danlu.voice import Voice, clock
 
-RUNGS = {
+# What each rung is called, the cheapest first.
+TITLES = {
     "hand": ("a prompt by hand", "手写提示"), "rules": ("a prompt made by rules", "规则提示"),
     "searched": ("a prompt that was searched", "搜索提示"), "soft": ("soft vectors trained", "训练软提示"),
     "lora": ("LoRA", "LoRA"), "partial": ("the last blocks trained", "训练顶部若干层"),
@@ -50,7 +51,7 @@ def ladder_section(record: Record, voice: Voice) -> Section | None:
 
 
 def _name(row: Any, voice: Voice) -> str:
-    return voice.pick(*RUNGS.get(row["rung"], (row["rung"], row["rung"])))
+    return voice.pick(*TITLES.get(row["rung"], (row["rung"], row["rung"])))
 
 
 def _ends(row: Any) -> tuple[float | None, float | None]:

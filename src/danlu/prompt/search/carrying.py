@@ -1,19 +1,22 @@
 """One way of searching carried out with its settings: what the verbs call."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from danlu.checkpoint import Checkpoint
 from danlu.prompt.search.asking import Endpoint, Propose, endpoint
-from danlu.prompt.search.ground import Aim, Candidate, Ground
+from danlu.prompt.search.ground import Aim, Candidate, Ground, few
 from danlu.prompt.search.harness import Budget, Found, Halving, Search
 from danlu.prompt.search.ledger import Ledger, key_of
 from danlu.prompt.search.ways import WAYS, WHOLE, Kind, Means
 from danlu.prompt.spec import PromptSpec
 from danlu.settings import Settings
 from danlu.voice import Voice
+
+POOL = 32  # rows of each class that a search learns from, or shows some of
 
 
 def _split(value: Any) -> Any:
@@ -50,8 +53,12 @@ def searched(
     ground: Ground, way: Kind, settings: SearchSettings, ledger: Ledger, voice: Voice, *,
     prompts: Sequence[PromptSpec] = (), about: str = "", propose: Propose | None = None,
 ) -> Found[Candidate]:  # fmt: skip
-    """Search from the ground's hand prompt. prompts: a list to try, for `rules`. about: the task, for who is asked.
-    propose: a function of your own to ask, in the place of an address."""
+    """Search from the ground's hand prompt; of its pool, some rows of each class are enough.
+
+    prompts: a list to try, for `rules`. about: the task, for who is asked. propose: a function of your own to ask, in
+    the place of an address.
+    """
+    ground = replace(ground, pool=few(ground.pool, POOL, ground.seed))
     rows = key_of([sorted((name, str(value)) for name, value in row.values.items()) for row in ground.rows])
     halving = settings.halving.model_copy(update={"first": 0}) if way in WHOLE else settings.halving
     with voice.progress(f"search: {way}", f"搜索：{way}", settings.budget.tokens) as bar:

@@ -25,7 +25,7 @@ def written(ground: Ground, writer: Checkpoint, *, beams: int = 20, longest: int
     tokenizer, model = writer.tokenizer, writer.model
     if tokenizer is None or len(tokenizer.sentinels) <= SPANS or not isinstance(model, SequenceToSequence):
         raise DanluError("E2353", where=writer.where, found=writer.family.name)
-    field = ground.hand.fields[0]
+    field = (ground.hand.fields or ("text",))[0]
     words = {name: " ".join(parts_of(phrases[0])) for name, phrases in ground.hand.verbaliser.words.items()}
     rows = [
         tokenizer.frame([
@@ -38,10 +38,11 @@ def written(ground: Ground, writer: Checkpoint, *, beams: int = 20, longest: int
         specials = [*tokenizer.special.values(), *tokenizer.sentinels]
         found, tokens = _likeliest(model, rows, tokenizer.sentinels[: SPANS + 1], specials, beams, longest, device)
     mask = "{mask}" if "{mask}" in ground.hand.lines[0] else "{label}"
+    opening = f"{{{field}}} " if ground.hand.fields else ""  # a model that compares is not shown the row
     lines = []
     for before, after in found:
         around = [tokenizer.decode(list(part)).strip().replace("{", "").replace("}", "") for part in (before, after)]
-        lines.append(f"{{{field}}} {around[0]} {mask}{_close(around[1])}")
+        lines.append(f"{opening}{around[0]} {mask}{_close(around[1])}".strip())
     return list(dict.fromkeys(lines)), tokens
 
 

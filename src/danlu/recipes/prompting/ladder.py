@@ -10,13 +10,14 @@ from danlu.evaluate.predictions import FILE, Prediction
 from danlu.files import new_folder, replace_file, replace_json
 from danlu.prompt.tuning import VECTORS
 from danlu.recipes.prompting.planning import Plan, plan
-from danlu.recipes.prompting.rungs import METRIC, RUNGS, Ladder, answers, at, reached
+from danlu.recipes.prompting.rungs import METRIC, Ladder, answers, at, height, reached
 from danlu.recipes.prompting.tuning import course, limited
 from danlu.recipes.runs.call import Answer, Call
 from danlu.recipes.runs.folder import PROMPT, Run, add_results
 from danlu.recipes.runs.machine import size_in_words
 from danlu.recipes.runs.performing import perform
 from danlu.report.card import write_card
+from danlu.report.ladder import TITLES
 from danlu.report.run import write_report
 from danlu.settings import Data
 from danlu.train.distributed import World
@@ -33,7 +34,7 @@ def ladder(call: Call) -> Answer:
 def introduce(ready: Plan[Ladder], voice: Voice) -> None:
     made, settings = ready.made, ready.settings
     training, final = len(limited(made.training, settings)), len(made.test or made.validation)
-    listed = " → ".join(voice.pick(RUNGS[name].en, RUNGS[name].zh) for name in settings.rungs)
+    listed = " → ".join(voice.pick(*TITLES[name]) for name in settings.rungs)
     voice.say(listed, listed)
     voice.say(
         f"every rung learns from the same {training:,} rows and is measured on the same {final:,}",
@@ -46,7 +47,7 @@ def carry_out(ready: Plan[Ladder], voice: Voice, world: World) -> None:
     settings, run = ready.settings, ready.run
     climb = course(ready, voice)
     rows = []
-    for name in sorted(settings.rungs, key=lambda name: RUNGS[name].cost):
+    for name in sorted(settings.rungs, key=height):
         row = reached(climb, name, voice)
         rows.append(row)
         voice.say(told(row, voice), told(row, voice))
@@ -87,23 +88,22 @@ def take(folder: Path, run: Run) -> None:
 
 def told(row: Data, voice: Voice) -> str:
     """One rung in a line."""
-    rung = RUNGS[row["rung"]]
     between = f" [{METRIC.write(row['low'])}, {METRIC.write(row['high'])}]" if "low" in row else ""
     trains = voice.pick(f"{row['trains']:,} trained", f"训练 {row['trains']:,} 个参数")
     return (
-        f"{voice.pick(rung.en, rung.zh):<28} {METRIC.write(row['value'])}{between}  {trains}  {clock(row['seconds'])}  "
-        f"{size_in_words(row['bytes'])}"
+        f"{voice.pick(*TITLES[row['rung']]):<28} {METRIC.write(row['value'])}{between}  {trains}  "
+        f"{clock(row['seconds'])}  {size_in_words(row['bytes'])}"
     )
 
 
 def advice(found: Data) -> tuple[str, str]:
     """What to take, in both languages."""
-    chosen, best = (RUNGS[found[name]] for name in ("recommended", "best"))
+    chosen, best = (TITLES[found[name]] for name in ("recommended", "best"))
     row = next(row for row in found["rungs"] if row["rung"] == found["recommended"])
     if chosen is best:
-        return f"take: {chosen.en}; nothing cheaper is as good", f"建议：{chosen.zh}；没有更便宜且同样好的"
+        return f"take: {chosen[0]}; nothing cheaper is as good", f"建议：{chosen[1]}；没有更便宜且同样好的"
     reach = METRIC.write(row["behind"]["high"])
     return (
-        f"take: {chosen.en}; {best.en} is not shown to be better on these rows (by {reach} at most)",
-        f"建议：{chosen.zh}；在这些数据上未能显示{best.zh}更好（差距至多 {reach}）",
+        f"take: {chosen[0]}; {best[0]} is not shown to be better on these rows (by {reach} at most)",
+        f"建议：{chosen[1]}；在这些数据上未能显示{best[1]}更好（差距至多 {reach}）",
     )

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -59,14 +58,7 @@ class Reached(NamedTuple):
     tokens: int = 0
 
 
-@dataclass(frozen=True)
-class Rung:
-    """cost: its place, the cheapest first."""
-
-    cost: int
-    en: str
-    zh: str
-    reach: Callable[[Course, Voice], Reached]
+Reach = Callable[[Course, Voice], Reached]
 
 
 def by_hand(course: Course, voice: Voice) -> Reached:
@@ -92,9 +84,7 @@ def by_search(course: Course, voice: Voice) -> Reached:
     return _left(course, "searched", found.best.spec, began, vectors, found.tokens)
 
 
-def by_training(
-    name: RungName, change: Callable[[Ladder], Part | Addition | None]
-) -> Callable[[Course, Voice], Reached]:
+def by_training(name: RungName, change: Callable[[Ladder], Part | Addition | None]) -> Reach:
     """Trained by the prompt of the rung below; the best evaluation on the rows to choose by stays."""
 
     def reach(course: Course, voice: Voice) -> Reached:
@@ -108,16 +98,21 @@ def by_training(
     return reach
 
 
-RUNGS: Mapping[RungName, Rung] = {
-    "hand": Rung(0, "a prompt by hand", "手写提示", by_hand),
-    "rules": Rung(1, "a prompt made by rules", "规则提示", by_rules),
-    "searched": Rung(2, "a prompt that was searched", "搜索提示", by_search),
-    "soft": Rung(3, "soft vectors trained", "训练软提示", by_training("soft", lambda settings: None)),
-    "lora": Rung(4, "LoRA", "LoRA", by_training("lora", lambda settings: Lora(rank=settings.rank))),
-    "partial": Rung(5, "the last blocks trained", "训练顶部若干层",
-                    by_training("partial", lambda settings: Top(layers=settings.layers))),
-    "full": Rung(6, "the whole model trained", "训练整个模型", by_training("full", lambda settings: Full())),
-}  # fmt: skip
+# The cheapest first.
+RUNGS: Mapping[RungName, Reach] = {
+    "hand": by_hand,
+    "rules": by_rules,
+    "searched": by_search,
+    "soft": by_training("soft", lambda settings: None),
+    "lora": by_training("lora", lambda settings: Lora(rank=settings.rank)),
+    "partial": by_training("partial", lambda settings: Top(layers=settings.layers)),
+    "full": by_training("full", lambda settings: Full()),
+}
+
+
+def height(name: str) -> int:
+    """A rung's place, the cheapest at 0."""
+    return [str(each) for each in RUNGS].index(name)
 
 
 def at(course: Course, name: str) -> Path:
@@ -134,7 +129,7 @@ def prompt_below(course: Course, name: RungName) -> PromptSpec:
     """The prompt of the nearest rung below that left one without vectors of its own."""
     for each in ("searched", "rules", "hand"):
         folder = at(course, each)
-        if RUNGS[each].cost < RUNGS[name].cost and (folder / PROMPT).is_file() and not (folder / VECTORS).is_file():
+        if height(each) < height(name) and (folder / PROMPT).is_file() and not (folder / VECTORS).is_file():
             return read_spec(folder / PROMPT)
     return own(course.inquiry) or bare(course.inquiry.brief, course.inquiry.scorer.kind)
 
@@ -147,7 +142,7 @@ def reached(course: Course, name: RungName, voice: Voice) -> Data:
         return done
     except (OSError, ValueError):
         folder.mkdir(parents=True, exist_ok=True)
-    found = RUNGS[name].reach(course, voice)
+    found = RUNGS[name](course, voice)
     course.inquiry.note("final", f"measure {name}", course.final, labels=True)
     said = list(found.prompter.predict(course.final, voice.silenced()))
     write_predictions(folder / FILE, said)
