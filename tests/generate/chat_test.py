@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from danlu.errors import Language
+from danlu.errors import DanluError, Language
 from danlu.generate.chat import Chat, talk
 from danlu.generate.conversation import Conversation, conversation_of
 from danlu.generate.decode import GenerateSettings
@@ -142,3 +142,15 @@ def test_who_goes_on_and_who_answers(engine_of: EngineOf) -> None:
     assert conversation_of(plain, talks=True)
     assert conversation_of(replace(plain, lineage=TALKS), talks=False) is None
     assert conversation_of(engine_of("bert").checkpoint, talks=True) is None
+
+
+def test_a_conversation_in_python(engine_of: EngineOf) -> None:
+    engine = Engine(replace(engine_of("gpt2").checkpoint, lineage=TALKS))
+    talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    conversation = taught(engine_of("gpt2"))
+    conversation.heard("a", "b")
+    (ids,) = engine.write([conversation.ask("c", 4)[0]], GenerateSettings(max_new_tokens=4))
+    assert engine.reply(talk, max_new_tokens=4) == engine.tokenizer.decode(ids).strip()
+    assert engine.reply("c", max_new_tokens=4) == engine.reply(talk[2:], max_new_tokens=4)
+    with pytest.raises(DanluError, match="E1802"):
+        engine_of("bert").reply("c")

@@ -1,6 +1,6 @@
 """A checkpoint put to use: write, fill, score, look at logits, embed. What `danlu.load` returns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, overload
 
@@ -12,6 +12,7 @@ from danlu.adapt import switch
 from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.generate.beams import search
+from danlu.generate.conversation import conversation_of
 from danlu.generate.decode import GenerateSettings, write
 from danlu.generate.gaps import folded, marked
 from danlu.generate.likelihood import Question, ask, causal_question, masked_questions
@@ -20,6 +21,7 @@ from danlu.generate.rows import BUDGET, batches, check_lengths, padded_right
 from danlu.models.build import TextModel
 from danlu.models.sequence_to_sequence import SequenceToSequence
 from danlu.settings import build
+from danlu.text.chat import Message
 from danlu.text.tokenizer import Tokenizer
 
 BROKEN = "\ufffd"  # the end of a text whose last character is not whole yet
@@ -94,6 +96,19 @@ class Engine:
         whole = self.continued(prompt, new)
         if whole != said:
             yield whole[len(said) :]
+
+    def reply(self, messages: str | Sequence[Mapping[str, str]], **settings: Any) -> str:
+        """What the model says next in a conversation, [{"role": "user", "content": ...}, ...], or to one text, put as
+        its chat template says, or as it was taught to answer. E1802 for a model that only fills masks."""
+        conversation = conversation_of(self.checkpoint, talks=True)
+        if conversation is None:
+            raise DanluError("E1802", found=self.kind)
+        told = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
+        conversation.said = [Message(each["role"], each["content"]) for each in told[:-1]]
+        chosen = build(GenerateSettings, settings)
+        prompt, length = conversation.ask(told[-1]["content"], chosen.max_new_tokens)
+        (written,) = self.write([prompt], chosen.model_copy(update={"max_new_tokens": length}))
+        return self.tokenizer.decode(written).strip()
 
     def write(
         self, prompts: Sequence[Sequence[int]], settings: GenerateSettings, images: Sequence[Tensor] | None = None
