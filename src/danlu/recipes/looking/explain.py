@@ -29,6 +29,8 @@ SETTINGS = {
     "estimate": ("danlu.recipes.estimating.estimate", "Estimate"),
     "verify": ("danlu.recipes.looking.verify", "Verify"),
     "prompt": ("danlu.recipes.prompting.stage", "Prompt"),
+    "prompt tune": ("danlu.recipes.prompting.tune", "Tune"),
+    "prompt ladder": ("danlu.recipes.prompting.rungs", "Ladder"),
     "evaluate prompt": ("danlu.recipes.prompting.evaluate", "EvaluatePrompt"),
 }
 
