@@ -70,7 +70,9 @@ def test_words_of_a_class_are_put_together(scorer_of: ScorerOf, rows: list[Row])
 
 def test_templates_are_averaged(scorer_of: ScorerOf, rows: list[Row]) -> None:
     scorer = scorer_of("bert")
-    one = PromptSpec(templates=("{text} It was {mask}.",), verbaliser=Verbaliser(words={"a": ("great",), "b": ("bad",)}))
+    one = PromptSpec(
+        templates=("{text} It was {mask}.",), verbaliser=Verbaliser(words={"a": ("great",), "b": ("bad",)})
+    )
     other = one.but(templates=["{mask}! {text}"])
     both = scorer.scores(one.but(templates=[*one.lines, *other.lines]), rows).exp()
     mean = (scorer.scores(one, rows).exp() + scorer.scores(other, rows).exp()) / 2

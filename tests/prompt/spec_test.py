@@ -30,7 +30,11 @@ def test_a_brace_that_says_nothing_is_an_error(line: str) -> None:
 
 def test_a_file_reads_back_as_the_same_prompt(tmp_path: Path) -> None:
     """Templates stand in it as lines where a line says all, else as segments."""
-    long = [{"kind": "field", "name": "text", "share": 0.5, "keep": "end"}, {"kind": "text", "text": " So "}, {"kind": "mask"}]
+    long = [
+        {"kind": "field", "name": "text", "share": 0.5, "keep": "end"},
+        {"kind": "text", "text": " So "},
+        {"kind": "mask"},
+    ]
     pool = [{"values": {"text": "fun"}, "label": "positive"}]
     spec = spec_of(PLAIN | {
         "templates": ["{text} It was {mask}.", long], "calibration": "contextual", "query": "{text}",

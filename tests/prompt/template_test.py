@@ -85,7 +85,10 @@ def test_a_field_that_is_no_text(scorer_of: ScorerOf, value: object) -> None:
 
 def test_demonstrations_are_dropped_from_the_first_on(scorer_of: ScorerOf) -> None:
     scorer = scorer_of("gpt2")
-    demos = [Demonstration(values={"text": f"film {number}"}, label=label) for number, label in enumerate(("good", "bad") * 4)]
+    demos = [
+        Demonstration(values={"text": f"film {number}"}, label=label)
+        for number, label in enumerate(("good", "bad") * 4)
+    ]
     made = renderer(scorer, "{demos}Text: {text} It was {mask}", 400)
     whole = made.render([Row({"text": "x"})], [demos])[0]
     text = text_of(scorer, whole)
@@ -98,5 +101,7 @@ def test_demonstrations_are_dropped_from_the_first_on(scorer_of: ScorerOf) -> No
 
 def test_a_megabyte_is_cut_before_it_is_spelled(scorer_of: ScorerOf) -> None:
     scorer = scorer_of("bert")
-    rendered = renderer(scorer, "{text} {mask}", 20).render([Row({"text": "a" * 10**6}), Row({"text": "great " * 10**6})])
+    rendered = renderer(scorer, "{text} {mask}", 20).render(
+        [Row({"text": "a" * 10**6}), Row({"text": "great " * 10**6})]
+    )
     assert all(len(each.filled([[0]])[0]) <= 21 for each in rendered)
