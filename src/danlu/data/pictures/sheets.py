@@ -14,6 +14,7 @@ from torch import Tensor
 
 from danlu.data.ahead import made_ahead
 from danlu.data.batch import IGNORED, Batch, share
+from danlu.data.mixing import Drawn
 from danlu.data.order import Chance, permuted
 from danlu.data.pictures.loader import Augmentation, Framing
 from danlu.data.pictures.store import Pixels
@@ -157,6 +158,10 @@ class SheetLoader:
         made = self.framing.rows([self.data.framed[number] for number in numbers])
         valid = made.get("valid", torch.ones_like(made["tokens"], dtype=torch.bool))
         return {"captions": made["tokens"], "captions_valid": valid, "alike": torch.tensor(numbers)}
+
+    def drawn(self, batches: int) -> list[Drawn]:
+        """Nothing: pictures come from no sources with weights."""
+        return []
 
     def stream(self, first: int = 0) -> Iterator[Batch]:
         """Batches from `first` on, without end, made ahead in a thread."""
