@@ -17,7 +17,7 @@ def half_quadratic(weight: Tensor, bits: int, group: int | None, symmetric: bool
     """
     begun = grid(weight, bits, group, symmetric)
     size, missing = begun.group, -weight.shape[1] % begun.group
-    groups = F.pad(weight.float(), (0, missing)).unflatten(1, (-1, size))
+    groups = F.pad(weight.float(), (0, missing)).view(len(weight), -1, size)
     scales, zeros, strength = begun.scales, begun.zeros, START
     best, kept = torch.full_like(scales, torch.inf), (scales, zeros)
     for _ in range(STEPS):

@@ -186,7 +186,7 @@ class Quantize(Settings):
                 continue
             if ".blocks." in path or len(layer.weight) < FEW:
                 continue
-            config = QuantizedConfig(coding=self.embeddings, group=group, dtype=_dtype(layer))  # type: ignore[arg-type]
+            config = QuantizedConfig(coding=self.embeddings, group=group, dtype=_dtype(layer))
             made: Codes
             if isinstance(layer, nn.Embedding):
                 made = QuantizedEmbedding.of(layer, config)

@@ -59,7 +59,7 @@ def twin(model: Model) -> Model:
         plain: nn.Module
         if isinstance(layer, QuantizedLinear):
             plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
-            plain.bias = layer.bias
+            plain.bias = layer.bias  # type: ignore[assignment]
         else:
             plain = nn.Embedding(layer.rows, layer.columns, device="meta")
         plain.weight = weight

@@ -12,7 +12,8 @@ def words(codes: Tensor, bits: int, dim: int) -> Tensor:
     """Codes (whole numbers from 0) side by side in 32-bit words along a dimension, the first in the lowest bits."""
     each = 32 // bits
     missing = -codes.shape[dim] % each
-    turned = torch.nn.functional.pad(codes.long().movedim(dim, -1), (0, missing)).unflatten(-1, (-1, each))
+    padded = torch.nn.functional.pad(codes.long().movedim(dim, -1), (0, missing))
+    turned = padded.view(*padded.shape[:-1], -1, each)
     packed = (turned << (bits * torch.arange(each))).sum(-1)
     return torch.where(packed >= 2**31, packed - 2**32, packed).to(torch.int32).movedim(-1, dim).contiguous()
 
@@ -21,7 +22,8 @@ def unwords(packed: Tensor, bits: int, dim: int, count: int) -> Tensor:
     """What `words` took: `count` codes along the dimension."""
     turned = packed.long().movedim(dim, -1)
     codes = (turned[..., None] >> (bits * torch.arange(32 // bits))) & (2**bits - 1)
-    return codes.flatten(-2)[..., :count].movedim(-1, dim)
+    whole: Tensor = codes.flatten(-2)[..., :count].movedim(-1, dim)
+    return whole
 
 
 def compressed(codes: Tensor, scales: Tensor, zeros: Tensor | None, bits: int, packed: bool) -> dict[str, Tensor]:
@@ -51,7 +53,8 @@ def from_gptq(parts: dict[str, Tensor], bits: int) -> Tensor:
     codes = unwords(parts["qweight"], bits, 0, inputs)
     zeros = (unwords(parts["qzeros"], bits, 1, outputs) + 1) & (2**bits - 1)
     group = parts["g_idx"].long()
-    return ((codes - zeros[group]).float() * parts["scales"].float()[group]).T
+    weight: Tensor = ((codes - zeros[group]).float() * parts["scales"].float()[group]).T
+    return weight
 
 
 def q8_0(codes: Tensor, scales: Tensor, group: int) -> NDArray[np.uint8]:

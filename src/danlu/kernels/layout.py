@@ -47,9 +47,11 @@ class Coded:
         return self.codes.nbytes + self.scales.nbytes + self.zeros.nbytes
 
     def to(self, *place: Any, **more: Any) -> "Coded":
-        levels = None if self.levels is None else self.levels.to(*place, **more)
-        tensors = (each.to(*place, **more) for each in (self.codes, self.scales, self.zeros))
-        return replace(self, **dict(zip(("codes", "scales", "zeros"), tensors, strict=True)), levels=levels)
+        def moved(each: Tensor) -> Tensor:
+            return each.to(*place, **more)
+
+        levels = None if self.levels is None else moved(self.levels)
+        return replace(self, codes=moved(self.codes), scales=moved(self.scales), zeros=moved(self.zeros), levels=levels)
 
 
 def stored_bits(bits: int) -> int:

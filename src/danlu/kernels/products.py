@@ -7,6 +7,7 @@ elsewhere differs from that only by the rounding of float32 sums. Shapes: as in 
 
 import warnings
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from danlu.kernels.library import CLayer, native, status
 ACTIVATIONS = ("none", "gelu", "gelu_tanh", "quick_gelu", "relu", "silu", "tanh")  # in the order of danlu.h
 LARGEST = 127
 
-_LIBRARY = torch.library.Library("danlu", "DEF")
+_LIBRARY: Any = torch.library.Library("danlu", "DEF")  # type: ignore[no-untyped-call]
 _LIBRARY.define(
     "linear(Tensor x, Tensor codes, Tensor scales, Tensor zeros, Tensor? bias, int outputs, int inputs, int group,"
     " float input_scale) -> Tensor"
@@ -47,13 +48,15 @@ def dense(coded: Coded) -> Tensor:
 def round_inputs(x: Tensor, group: int, input_scale: float = 0.0) -> Tensor:
     """Inputs as their 8-bit codes stand for them: (..., I) -> the same, float32."""
     missing = -x.shape[-1] % group
-    grouped = F.pad(x.float(), (0, missing)).unflatten(-1, (-1, group))
+    padded = F.pad(x.float(), (0, missing))
+    grouped = padded.view(*x.shape[:-1], -1, group)
     scale = grouped.abs().amax(-1, keepdim=True) / LARGEST
     if input_scale:
         scale = torch.full_like(scale, input_scale)
     inverse = torch.where(scale > 0, 1 / scale, 0)
     rounded = (grouped * inverse).clamp(-LARGEST, LARGEST).round() * scale
-    return rounded.flatten(-2)[..., : x.shape[-1]]
+    whole: Tensor = rounded.flatten(-2)[..., : x.shape[-1]]
+    return whole
 
 
 def layer_of(coded: Coded, bias: Tensor | None = None, input_scale: float = 0.0, activation: str = "none") -> CLayer:
@@ -98,7 +101,7 @@ def _dense(
     return (levels[plain.long()] if levels is not None else plain.float() - zero.float()) * scale
 
 
-@torch.library.register_fake("danlu::linear", lib=_LIBRARY)
+@torch.library.register_fake("danlu::linear", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _linear_shape(
     x: Tensor, codes: Tensor, scales: Tensor, zeros: Tensor, bias: Tensor | None, outputs: int, inputs: int, group: int,
     input_scale: float,
@@ -106,7 +109,7 @@ def _linear_shape(
     return x.new_empty(*x.shape[:-1], outputs)
 
 
-@torch.library.register_fake("danlu::dense", lib=_LIBRARY)
+@torch.library.register_fake("danlu::dense", lib=_LIBRARY)  # type: ignore[untyped-decorator]
 def _dense_shape(
     codes: Tensor, scales: Tensor, zeros: Tensor, levels: Tensor | None, outputs: int, inputs: int, group: int
 ) -> Tensor:

@@ -4,6 +4,8 @@ A cache is handed to a model and changed by it; nothing is kept inside layers. I
 in place, so gradients do not flow through it.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from danlu.nn.marks import Marks
@@ -33,12 +35,13 @@ class LayerCache:
     def extend(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Append new positions and return all of them."""
         start = self.length
-        for buffer, new in zip(self.reserve(*key.shape, like=key), (key, value), strict=True):
+        for buffer, new in zip(self.reserve(key.shape, key), (key, value), strict=True):
             buffer[:, :, start : self.length] = new
         return self.read()
 
-    def reserve(self, batch: int, heads: int, count: int, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """The buffers, (B, H, room, K) each, with room for more positions that the caller fills: the last `count`."""
+    def reserve(self, shape: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
+        """The buffers, (B, H, room, K) each, with room for keys of this shape (B, H, S, K) that the caller fills in."""
+        batch, heads, count, size = shape
         end = self.length + count
         if self.buffers is None or self.buffers[0].shape[2] < end:
             room = self.capacity if end <= self.capacity else max(SMALLEST, 2 * end)

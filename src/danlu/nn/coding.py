@@ -66,7 +66,7 @@ def grid(weight: Tensor, bits: int, group: int | None, symmetric: bool = True, s
     in sixteen bits. Scales are numbers that half precision has, so that they are the same wherever they are exported.
     """
     size = fitting(weight.shape[1], group)
-    groups = F.pad(weight.float(), (0, -weight.shape[1] % size)).unflatten(1, (-1, size))
+    groups = F.pad(weight.float(), (0, -weight.shape[1] % size)).view(len(weight), -1, size)
     least, most = (1, 255) if bits == 8 else (0, 2**bits - 1)
     if symmetric:
         middle = 2 ** (bits - 1)
@@ -101,7 +101,7 @@ def nearest(weight: Tensor, coding: Coding, group: int | None, symmetric: bool =
     size = fitting(weight.shape[1], group)
     levels = levels_of(coding, weight.device)
     assert levels is not None
-    groups = F.pad(weight.float(), (0, -weight.shape[1] % size)).unflatten(1, (-1, size))
+    groups = F.pad(weight.float(), (0, -weight.shape[1] % size)).view(len(weight), -1, size)
     scales = groups.abs().amax(-1)
     middles = (levels[1:] + levels[:-1]) / 2
     codes = torch.bucketize(groups / scales.clamp(min=torch.finfo(torch.float32).tiny)[..., None], middles)

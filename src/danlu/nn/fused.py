@@ -39,7 +39,8 @@ class Part(NamedTuple):
 
     @property
     def same(self) -> bool:
-        return self.owner.get(self.name) is self.it and (self.address is None or self.it.data_ptr() == self.address)
+        there = self.owner.get(self.name)
+        return there is self.it and (self.address is None or (there is not None and there.data_ptr() == self.address))
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Fused:
         past = 0
         if caches:
             past = caches[0].length
-            rooms = [cache.reserve(*size, like=x) for cache in caches]
+            rooms = [cache.reserve(size, x) for cache in caches]
         else:
             rooms = [(x.new_empty(size), x.new_empty(size))] * len(self.blocks)
         keys, values = (pointers(list(each)) for each in zip(*rooms, strict=True))
@@ -70,15 +71,15 @@ class Fused:
             x=x.data_ptr(), batch=batch, count=count, past=past, room=rooms[0][0].shape[2], keys=_address(keys),
             values=_address(values), causal=visible.causal,
         )  # fmt: skip
-        scores, cosine, sine = visible.scores, *(turn or (None, None))
+        scores = visible.scores
         if scores is not None:
             scores = scores.float().expand(*scores.shape[:2], count, past + count).contiguous()
             rows.scores = scores.data_ptr()
             rows.scores_batch_stride, rows.scores_head_stride = (
                 scores.stride(at) if scores.shape[at] > 1 else 0 for at in (0, 1)
             )
-        if cosine is not None and sine is not None:
-            cosine, sine = cosine.float().contiguous(), sine.float().contiguous()
+        if turn is not None:
+            cosine, sine = (each.float().contiguous() for each in turn)
             rows.cosine, rows.sine = cosine.data_ptr(), sine.data_ptr()
             rows.turn_stride = cosine.stride(0) if cosine.shape[0] > 1 else 0
         kernels = native()
@@ -121,7 +122,8 @@ def _fits(block: Any) -> bool:
         return False
     if any(each.config.inputs != "int8" or each.config.coding == "nf4" or _odd(each) for each in layers.values()):
         return False
-    together = [("query", "key", "value"), ("up", "gate") if "gate" in layers else ("up",)]
+    ways: tuple[str, ...] = ("up", "gate") if "gate" in layers else ("up",)
+    together: list[tuple[str, ...]] = [("query", "key", "value"), ways]
     if not hasattr(block, "attention_norm"):  # parallel: all read the same codes
         together = [together[0] + together[1]]
     alike = all(len({(layers[n].group, layers[n].config.input_scale) for n in names}) == 1 for names in together)

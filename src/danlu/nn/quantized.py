@@ -85,7 +85,7 @@ class Codes(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> "Codes":
         """Scales stay float32 where a model is cast."""
         scales = self.scales.data
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self.scales.dtype != scales.dtype:
             self.scales.data = scales.to(self.scales.device)
         return self
@@ -146,7 +146,7 @@ class QuantizedEmbedding(Codes):
         lines = self.codes[block, every[0], part, lane]
         if stored_bits(BITS[self.config.coding]) == 4:
             lines = torch.stack([lines & 15, lines >> 4], -2)
-        codes = lines.flatten(numbers.ndim).unflatten(-1, (-1, self.group))
+        codes = lines.reshape(*numbers.shape, -1, self.group)
         scale, zero = (each[block, every[1], at % BLOCK] for each in (self.scales, self.zeros))
         levels = levels_of(self.config.coding, numbers.device)
         values = codes.float() - zero.float()[..., None] if levels is None else levels[codes.long()]

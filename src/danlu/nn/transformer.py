@@ -145,7 +145,7 @@ class Transformer(nn.Module):
             turn = rotation(marks.positions, config.positions, config.head_size, compute_dtype(x))
         self.fused = fused(self, self.fused, x, list(views.values())) if memory is None else None
         if self.fused is not None:
-            x = self.fused.run(x, *views.values(), turn, cache.attention if cache else None)
+            x = self.fused.run(x, next(iter(views.values())), turn, cache.attention if cache else None)
             x = x if read is None else chosen(x, read)
         for index, block in enumerate(self.blocks if self.fused is None else ()):
             caches = (cache.attention[index], cache.cross_attention[index]) if cache else (None, None)
