@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from danlu.errors import DanluError
+from danlu.models.weights import Loaded
 from danlu.prompt.scorer import Scorer
+from danlu.prompt.scorers import scorer_for
+from danlu.prompt.search.carrying import SearchSettings
+from danlu.prompt.search.carrying import searched as searched_by
 from danlu.prompt.search.ground import FLOOR, Candidate, Ground, few
 from danlu.prompt.search.harness import Budget, Found, Halving, Search
 from danlu.prompt.search.ledger import Ledger
@@ -16,6 +20,7 @@ from danlu.prompt.search.pieces import cut, holes
 from danlu.prompt.search.ways import SHOWING, WAYS, WHOLE, Kind, Means
 from danlu.prompt.spec import PromptSpec
 from danlu.tasks.task import Row
+from danlu.voice import Voice
 
 ScorerOf = Callable[[str], Scorer]
 TEXTS = {"good": ["wonderful film", "great fun", "the cast was great", "a good story"],
@@ -23,7 +28,7 @@ TEXTS = {"good": ["wonderful film", "great fun", "the cast was great", "a good s
 ROWS = [Row({"text": text, "label": label}) for label, texts in TEXTS.items() for text in texts]
 VERBALISER = {"words": {"good": ["great"], "bad": ["terrible"]}}
 LINES = {"bert": "{text} It was a {mask} film.", "gpt2": "Review: {text} It was {mask}", "t5": "{text} It was {mask}.",
-         "clip": "a very {label} film", "causal": "{mask}"}  # fmt: skip
+         }  # fmt: skip
 FAMILY: dict[str, str] = dict.fromkeys(WAYS, "bert") | {"policy": "gpt2", "edits": "gpt2", "soft": "t5", "fill": "t5"}
 
 
@@ -70,14 +75,17 @@ def test_each_way(scorer_of: ScorerOf, tmp_path: Path, kind: Kind) -> None:
     assert (tmp_path / "half").read_bytes() == (tmp_path / "first").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["edits", "words", "evolution", "random"])
+@pytest.mark.parametrize("kind", ["edits", "words", "evolution", "demonstrations", "triggers"])
 def test_dual_encoders(scorer_of: ScorerOf, tmp_path: Path, kind: Kind) -> None:
     """A prompt of a dual encoder has no fields; the rows are what is compared."""
-    where = ground(scorer_of("clip"), "clip", kind)
-    where = replace(where, scorer=where.scorer, hand=where.hand.but(query="{text}"))
-    if where.scorer.kind != "dual":
-        pytest.skip("the tiny model compares pictures")
-    assert searched(where, kind, tmp_path / "ledger").candidates > 1
+    headless = replace(scorer_of("bert").checkpoint, loaded=Loaded(fresh=("head.output.weight",)))
+    where = replace(ground(scorer_of("bert"), "bert", kind), scorer=scorer_for(headless))
+    assert where.scorer.kind == "dual"
+    where = replace(where, hand=where.hand.but(templates=["a very {label} film"]))
+    first = searched(where, kind, tmp_path / "first")
+    assert first.candidates > 1
+    assert first == searched(replace(where, scorer=scorer_for(headless)), kind, tmp_path / "again")
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "again").read_bytes()
 
 
 @pytest.mark.parametrize("aim", ["chance", "accuracy", "likelihood"])
@@ -118,6 +126,29 @@ def test_triggers_follow_the_gradient(scorer_of: ScorerOf, tmp_path: Path) -> No
     found = searched(where, "triggers", tmp_path / "ledger", looks=60)
     assert found.value > found.hand
     assert "asked" in (tmp_path / "ledger").read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_the_model_as_mutator(scorer_of: ScorerOf, tmp_path: Path, family: str) -> None:
+    """Words that the model would write are tried in the place of the template's; what it said stands in the ledger."""
+    where = ground(scorer_of(family), family, "edits")
+    settings = SearchSettings(budget=Budget(looks=12), halving=Halving(first=0), mutator="model")
+    first = searched_by(where, "edits", settings, Ledger(tmp_path / "first", {}), Voice(quiet=True))
+    assert first.candidates > 1
+    told = (tmp_path / "first").read_text(encoding="utf8")
+    assert told.count('"asked"') >= 1
+    rules = settings.model_copy(update={"mutator": "rules"})
+    searched_by(where, "edits", rules, Ledger(tmp_path / "rules", {}), Voice(quiet=True))
+    assert (tmp_path / "rules").read_text(encoding="utf8") != told
+    searched_by(where, "edits", settings, Ledger(tmp_path / "again", {}), Voice(quiet=True))
+    assert (tmp_path / "again").read_text(encoding="utf8") == told
+
+
+def test_a_budget_that_is_spent_before_the_first_candidate(scorer_of: ScorerOf, tmp_path: Path) -> None:
+    """What a way asks before it begins counts, too: the search ends with the prompt it began from."""
+    where, settings = ground(scorer_of("bert"), "bert", "words"), SearchSettings(budget=Budget(tokens=1))
+    found = searched_by(where, "words", settings, Ledger(tmp_path / "ledger", {}), Voice(quiet=True))
+    assert (found.candidates, found.best.spec) == (1, where.hand)
 
 
 def test_numbers_move_soft_vectors(scorer_of: ScorerOf) -> None:

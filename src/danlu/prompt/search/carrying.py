@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field
 from danlu.checkpoint import Checkpoint
 from danlu.prompt.search.asking import Endpoint, Propose, endpoint
 from danlu.prompt.search.ground import Aim, Candidate, Ground, few
-from danlu.prompt.search.harness import Budget, Found, Halving, Search
+from danlu.prompt.search.harness import Budget, Found, Halving, Search, Searcher
 from danlu.prompt.search.ledger import Ledger, key_of
-from danlu.prompt.search.ways import WAYS, WHOLE, Kind, Means
+from danlu.prompt.search.ways import WAYS, WHOLE, Kind, Means, MutatorName
 from danlu.prompt.spec import PromptSpec
 from danlu.settings import Settings
 from danlu.voice import Voice
@@ -31,8 +31,9 @@ def _short(value: Any) -> Any:
 class SearchSettings(Settings):
     """ways: one after the other, each from where the last one ended. aim: what a row is worth to a prompt. budget,
     halving: of each way. options: words that may stand for a class, or in a word's place. shown: demonstrations of each
-    class. vectors: soft vectors, or trigger words. numbers: that soft vectors are moved by. writer: an encoder–decoder
-    that fills templates in. ask: a model behind an address that proposes prompts."""
+    class. vectors: soft vectors, or trigger words. numbers: that soft vectors are moved by. mutator: who says what may
+    stand in a word's place: rules (words like it), or the model, by what it would write there. writer: an
+    encoder–decoder that fills templates in. ask: a model behind an address that proposes prompts."""
 
     ways: Annotated[tuple[Kind, ...], BeforeValidator(_split)] = ()
     aim: Aim = "likelihood"
@@ -42,6 +43,7 @@ class SearchSettings(Settings):
     shown: int = Field(1, ge=1)
     vectors: int = Field(5, ge=1, le=256)
     numbers: int = Field(20, ge=1)
+    mutator: MutatorName = "rules"
     writer: str | None = None
     ask: Endpoint | None = None
 
@@ -73,9 +75,15 @@ def searched(
         )
         means = Means(
             search.answer, settings.options, settings.shown, settings.vectors, settings.numbers,
+            settings.mutator,
             Checkpoint.load(settings.writer) if settings.writer else None,
             propose or (endpoint(settings.ask, about) if settings.ask else None), prompts,
         )  # fmt: skip
-        found = search.run(WAYS[way](ground, means), Candidate(ground.hand), ground.seed)
+        found = search.run(_begun(ground, way, means), Candidate(ground.hand), ground.seed)
     ledger.note(way=way, winner=key_of(found.best.plain()), value=found.value)
     return found
+
+
+def _begun(ground: Ground, way: Kind, means: Means) -> Searcher[Candidate]:
+    """A way that begins when it is asked for its first candidates: what it asks models before counts for the budget."""
+    yield from WAYS[way](ground, means)

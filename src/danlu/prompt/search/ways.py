@@ -9,6 +9,7 @@ from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.prompt.search.asking import Propose, asked
 from danlu.prompt.search.choosing import Choice, learnt_policy, place_by_place
+from danlu.prompt.search.context import written_by
 from danlu.prompt.search.demonstrations import Shown, demonstrations
 from danlu.prompt.search.drawing import at_random, in_order
 from danlu.prompt.search.edits import Thesaurus, edited, edits
@@ -26,20 +27,23 @@ from danlu.prompt.spec import Demonstration, PromptSpec
 Kind = Literal[
     "words", "demonstrations", "edits", "triggers", "soft", "fill", "evolution", "ask", "policy", "random", "rules"
 ]
+MutatorName = Literal["rules", "model"]
 S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class Means:
     """What a way may use beside its ground. answer: remembers what models say (`Ledger.answer`). options: label words a
-    class; demonstrations a class; soft vectors or triggers. writer: an encoder–decoder that writes templates. propose:
-    somebody to ask. prompts: a list to try, the likeliest first."""
+    class. shown: demonstrations a class. vectors: soft vectors, or triggers. numbers: that these are moved by. mutator:
+    who says what may stand in a word's place. writer: an encoder–decoder that writes templates. propose: somebody to
+    ask. prompts: a list to try, the likeliest first."""
 
     answer: Answer
     options: int = 8
     shown: int = 1
     vectors: int = 5
     numbers: int = 20
+    mutator: MutatorName = "rules"
     writer: Checkpoint | None = None
     propose: Propose | None = None
     prompts: Sequence[PromptSpec] = ()
@@ -89,13 +93,13 @@ def of_demonstrations(ground: Ground, means: Means) -> Searcher[Candidate]:
 
 def of_edits(ground: Ground, means: Means) -> Searcher[Candidate]:
     """The first template's words deleted, swapped, exchanged for words like them."""
-    start, thesaurus = _begin(ground)
+    start, thesaurus = _begin(ground, means)
     return mapped(edits(start, thesaurus, ground.seed), _with_pieces(ground, "edits"))
 
 
 def of_evolution(ground: Ground, means: Means) -> Searcher[Candidate]:
     """Templates that have children by crossing and edits."""
-    start, thesaurus = _begin(ground)
+    start, thesaurus = _begin(ground, means)
     chance = Random(f"first {ground.seed}")
     first = [start, *(edited(start, chance, thesaurus) for _ in range(8))]
 
@@ -108,7 +112,7 @@ def of_evolution(ground: Ground, means: Means) -> Searcher[Candidate]:
 
 def of_random_edits(ground: Ground, means: Means) -> Searcher[Candidate]:
     """Edits without any plan: what the others have to beat."""
-    start, thesaurus = _begin(ground)
+    start, thesaurus = _begin(ground, means)
 
     def draw(chance: Random) -> Pieces:
         return edited(start, chance, thesaurus, chance.randint(1, 6))
@@ -118,7 +122,7 @@ def of_random_edits(ground: Ground, means: Means) -> Searcher[Candidate]:
 
 def of_policy(ground: Ground, means: Means) -> Searcher[Candidate]:
     """For each word of the template: as it is, another one, or none; what helps is learnt by policy gradient."""
-    start, thesaurus = _begin(ground)
+    start, thesaurus = _begin(ground, means)
     options = [
         [piece] if is_hole(piece) else [piece, *thesaurus.synonyms(start, place)[: means.options - 2], ""]
         for place, piece in enumerate(start)
@@ -205,11 +209,13 @@ def marked(spec: PromptSpec, way: str) -> PromptSpec:
     return spec.model_copy(update={"made_by": (*spec.made_by, f"search:{way}")})
 
 
-def _begin(ground: Ground) -> tuple[Pieces, Thesaurus]:
-    start = cut(ground.hand.template)
+def _begin(ground: Ground, means: Means) -> tuple[Pieces, Thesaurus]:
+    """The pieces of the first template, and what may be done with them."""
+    start, vocabulary = cut(ground.hand.template), Vocabulary(ground.scorer)
     wanted = holes(start)
     known = tuple(piece for piece in start if not is_hole(piece))
-    return start, Thesaurus(synonyms(Vocabulary(ground.scorer)), known, lambda pieces: holes(pieces) == wanted)
+    own = written_by(ground, vocabulary, means.answer, means.options) if means.mutator == "model" else None
+    return start, Thesaurus(own or synonyms(vocabulary), known, lambda pieces: holes(pieces) == wanted)
 
 
 def _with_pieces(ground: Ground, way: str) -> Callable[[Pieces], Candidate]:

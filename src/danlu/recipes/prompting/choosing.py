@@ -9,7 +9,7 @@ from torch import Tensor
 from danlu.errors import DanluError
 from danlu.prompt.folds import crossed
 from danlu.prompt.rules.brief import Brief
-from danlu.prompt.rules.making import bare, prompts, with_line
+from danlu.prompt.rules.making import bare, known_words, prompts, with_line
 from danlu.prompt.rules.ranking import Ranked, ranked
 from danlu.prompt.scorer import Scorer
 from danlu.prompt.search.carrying import searched
@@ -54,7 +54,7 @@ def ranking(inquiry: Inquiry) -> tuple[list[Ranked], list[tuple[PromptSpec, Danl
         Row({name: value for name, value in row.values.items() if name != "label"}, row.file, row.line) for row in rows
     ]
     inquiry.note("train", "rank", unlabelled, labels=False)
-    made = prompts(inquiry.brief, scorer.kind)
+    made = distinct(known_words(spec, scorer.spelling) for spec in prompts(inquiry.brief, scorer.kind))
     inquiry.voice.say(f"{len(made)} prompts made by rules", f"规则生成 {len(made)} 个提示")
     return ranked(scorer, made, unlabelled, rules.rank)
 

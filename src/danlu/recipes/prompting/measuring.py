@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from danlu.errors import DanluError
 from danlu.evaluate.judge import compared, details, measured, wanted
 from danlu.evaluate.predictions import FILE, Prediction, write_predictions
 from danlu.prompt.honest import spread, variations
 from danlu.prompt.prompter import Prompter
 from danlu.prompt.scorer import Learned
-from danlu.prompt.search.ground import few
+from danlu.prompt.search.ground import UNFIT, few
 from danlu.prompt.spec import PromptSpec, distinct
 from danlu.recipes.evaluating.judging import plain_comparison, say_results
 from danlu.recipes.prompting.choosing import Inquiry
@@ -38,7 +39,12 @@ def measure(
     others = {"the prompt it began from": hand, "the bare names of the classes": bare}
     for name, spec in others.items():
         if spec != prompter.spec:
-            theirs = list(Prompter(prompter.scorer, spec).predict(rows, voice.silenced()))
+            try:
+                theirs = list(Prompter(prompter.scorer, spec).predict(rows, voice.silenced()))
+            except DanluError as error:
+                if error.code not in UNFIT:
+                    raise
+                continue  # this model cannot be asked in that way, so there is nothing to compare with
             found = compared(find_metrics(["accuracy"], "classify"), theirs, predictions)
             about = {"data": part, "against": name}
             add_comparisons(run.path, [{"name": key} | about | plain_comparison(each) for key, each in found.items()])

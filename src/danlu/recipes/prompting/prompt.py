@@ -24,14 +24,29 @@ from danlu.train.distributed import World
 from danlu.voice import Voice
 
 FOUND = "prompts.json"
-ACTIONS = {"tune": tune, "ladder": ladder}  # the first word after the verb; without one, a prompt is made and chosen
 
 
 def prompt(call: Call) -> Answer:
-    """The verb, and its actions. Without one: make prompts, rank them, choose one, measure it."""
+    """The verb, and its actions, which are its first word."""
     if call.words and call.words[0] in ACTIONS:
         return ACTIONS[call.words[0]](replace(call, words=call.words[1:]))
+    return choose(call)
+
+
+def choose(call: Call) -> Answer:
+    """Make prompts, rank them, choose one, measure it."""
     return perform(call, "prompt", lambda call: plan(call, Prompt, "prompt"), introduce, carry_out)
+
+
+def search(call: Call) -> Answer:
+    """The same, and looks further: by edits, where no ways are named."""
+    named = call.settings.get("search", {})
+    if isinstance(named, dict):
+        call = replace(call, settings={**call.settings, "search": {"ways": ["edits"], **named}})
+    return choose(call)
+
+
+ACTIONS = {"search": search, "tune": tune, "ladder": ladder}  # without one, a prompt is made and chosen
 
 
 def introduce(ready: Plan[Prompt], voice: Voice) -> None:
