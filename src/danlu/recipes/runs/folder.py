@@ -71,7 +71,7 @@ class Run:
     @property
     def state(self) -> State:
         """A run is finished once its model, or prompt, and last of all its card are written."""
-        if not (self.path / CONFIG).is_file():
+        if not is_run(self.path):
             return "empty"
         made = self.model.is_dir() or (self.path / PROMPT).is_file()
         return "finished" if made and (self.path / CARD).is_file() else "interrupted"
