@@ -80,8 +80,8 @@ class Tower(nn.Module):
             hidden: Tensor = self.transformer(x, marks, cache=cache, **memory)
             return hidden if whole else hidden[:, prompt:]
         read = read if isinstance(read, int) and read < 0 else read + prompt
-        hidden: Tensor = self.transformer(x, marks, cache=cache, read=read, **memory)
-        return hidden
+        one: Tensor = self.transformer(x, marks, cache=cache, read=read, **memory)
+        return one
 
     @property
     def prefix(self) -> int:

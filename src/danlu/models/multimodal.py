@@ -160,8 +160,10 @@ class MultimodalModel(LanguageModel):
         assert self.projector
         assert isinstance(self.config.image, PictureConfig)
         patches = self.config.image.patches
-        grid = states[:, int(patches.summary) :].unflatten(1, (patches.side, patches.side))
-        return self.projector(grid).flatten(1, 2)
+        kept = states[:, int(patches.summary) :]
+        grid = kept.reshape(len(kept), patches.side, patches.side, -1)
+        projected: Tensor = self.projector(grid).flatten(1, 2)
+        return projected
 
     def lock(self, part: Literal["image", "trunk"]) -> None:
         """Keep the tower of pictures, or the language model, as it is."""

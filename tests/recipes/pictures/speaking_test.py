@@ -194,3 +194,20 @@ def test_asking_in_the_terminal(
     assert len(capsys.readouterr().out.splitlines()) == 2
     with pytest.raises(DanluError, match="E2201"):
         chat(make("runs/t", "what?", picture=str(questions)))
+
+
+def test_it_learns_to_look(make: Callable[..., Call], tmp_path: Path) -> None:
+    """Four colours: right with the picture, by chance with another one; what is usual does not help."""
+    rows = []
+    for number in range(80):
+        colour = ("red", "green", "blue", "yellow")[number % 4]
+        Image.new("RGB", (16, 16), colour).save(tmp_path / f"{number}.png")
+        rows.append({"image": f"{number}.png", "question": "what colour is it?", "answer": colour})
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf8")
+    train = {"steps": 50, "batch": 16, "evaluate_every": 50, "lr": 0.01}
+    data = {"validation": [str(tmp_path / "rows.jsonl")]}
+    finetune(make("gpt3-vision-tiny", tmp_path / "rows.jsonl", output="runs/l", data=data, **TINY, train=train))
+    found = Run(Path("runs/l")).metrics
+    assert found["accuracy"] > 0.9
+    assert found["prior"] == 0.25
+    assert found["swapped"] < 0.6

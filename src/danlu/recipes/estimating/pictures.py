@@ -43,6 +43,7 @@ def plan(call: Call, kind: str) -> Plan[Any]:
 def estimate(ready: Plan[Any], calibrate: float) -> Needs:
     """Memory, disk and time of a planned run. calibrate: seconds of measuring."""
     settings, config, train = ready.settings, ready.start.config, ready.settings.train
+    assert isinstance(config, DualConfig | MultimodalConfig)
     device = find_device(settings.device)
     model = build(config, device).train()
     objective: Objective
@@ -117,6 +118,7 @@ def _batch(config: DualConfig | MultimodalConfig, gathered: Gathered, settings: 
 def _disk(ready: Plan[Any]) -> int:
     """Checkpoints, the model, and the resized pictures."""
     train, config = ready.settings.train, ready.start.config
+    assert isinstance(config, DualConfig | MultimodalConfig)
     weights = 4 * parameters(config)
     checkpoint = weights * (1 + MOMENTS.get(train.optimizer, 2.0) + (1 if train.best else 0))
     frames = ready.settings.data.frames if ready.gathered.films else 1

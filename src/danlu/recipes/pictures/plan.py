@@ -141,9 +141,10 @@ def filled(settings: S, start: Start, guesses: Data, given: Data, fixed: Data, s
         if settings.tokenizer.kind == "auto" and settings.tokenizer.path is None:
             fixed["tokenizer"] = {"kind": start.family.tokenizer}
     given = {name: value for name, value in given.items() if name not in ("start", "size", "output", "lang")}
-    complete = build(type(settings), settings.model_dump(mode="json"), guesses, given, fixed, where=source)
+    complete: S = build(type(settings), settings.model_dump(mode="json"), guesses, given, fixed, where=source)
     data = {name: getattr(settings.data, name) for name in ("paths", "validation")}
-    return complete.model_copy(update={"data": complete.data.model_copy(update=data)})
+    whole: S = complete.model_copy(update={"data": complete.data.model_copy(update=data)})
+    return whole
 
 
 def _complete(

@@ -199,7 +199,7 @@ def material(gathered: Gathered, settings: TeachSeeing, checkpoint: Checkpoint, 
     """Pictures and films decoded, divided, and what is said of them as ids. E2215 where a row has no room for words."""
     assert checkpoint.processor
     ledger = gathered.ledger.copied()
-    training, validation = [], []
+    training, validation = list[Side](), list[Side]()
     seer = Seer(checkpoint)
     for kind in gathered.kinds():
         made = divide(kind, settings.data, checkpoint.processor, ledger, voice)
@@ -248,7 +248,7 @@ def stream(ready: Plan[TeachSeeing], checkpoint: Checkpoint, made: Material, voi
     settings = ready.settings
     paired = bool(settings.pairs.weight)
     make = partial(loader, checkpoint, settings=settings, batch=settings.train.batch, seed=settings.seed, shuffle=True)
-    seen = {f"{side.frames} frames": make(side, paired=paired) for side in made.training}
+    seen: dict[str, SheetLoader] = {f"{side.frames} frames": make(side, paired=paired) for side in made.training}
     weights = {name: float(len(each.data)) for name, each in seen.items()}
     if not settings.text.paths:
         return next(iter(seen.values())) if len(seen) == 1 else Mixed(seen, weights, settings.train.accumulate)

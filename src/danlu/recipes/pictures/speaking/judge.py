@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,7 +70,8 @@ def judged(
     results = [row | {"data": data, "unit": "questions"} for row in measured(metrics, found, settings.seed)]
     task = "classify" if classes else "describe"
     if classes:
-        swapped = answers(checkpoint, side, [each._replace(picture=_other(side, each)) for each in posed], voice)
+        other = exchanged(len(side.pairs), settings.seed)
+        swapped = answers(checkpoint, side, [each._replace(picture=other[each.picture]) for each in posed], voice)
         rows = {"swapped": swapped}
         if prior:
             rows["prior"] = [prior.get(each.question, prior.get("", "")) for each in posed]
@@ -133,9 +135,10 @@ def pictured(checkpoint: Checkpoint, side: Side, found: Judged) -> Data:
     return {"pictures": {"asked": rows}}
 
 
-def _other(side: Side, each: Posed) -> int:
-    """A picture far from its own, the same one for all that is asked about it."""
-    return (each.picture + max(1, len(side.pairs) // 2)) % len(side.pairs)
+def exchanged(count: int, seed: int) -> dict[int, int]:
+    """For each picture another one, by lot: every picture takes one other's place."""
+    order = np.random.default_rng(seed).permutation(count).tolist()
+    return dict(zip(order, [*order[1:], order[0]], strict=True))
 
 
 def _thinned(posed: list[Posed]) -> list[Posed]:
