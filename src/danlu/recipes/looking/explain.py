@@ -15,6 +15,8 @@ SETTINGS = {
     "pretrain pictures": ("danlu.recipes.pictures.stage", "PretrainPictures"),
     "pretrain seeing": ("danlu.recipes.pictures.speaking.stage", "TeachSeeing"),
     "finetune": ("danlu.recipes.finetuning.stage", "Finetune"),
+    "finetune pictures": ("danlu.recipes.pictures.stage", "PretrainPictures"),
+    "finetune seeing": ("danlu.recipes.pictures.speaking.stage", "TeachSeeing"),
     "merge": ("danlu.recipes.using.merge", "Merge"),
     "export": ("danlu.recipes.exporting.export", "Export"),
     "compress": ("danlu.recipes.compressing.stage", "Compress"),
