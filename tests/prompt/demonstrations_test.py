@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from danlu.prompt.demonstrations import demonstrations
-from danlu.prompt.honest import demonstrated, spread, variations
 from danlu.prompt.honest import Variation as V
+from danlu.prompt.honest import demonstrated, spread, variations
 from danlu.prompt.spec import Demonstration, Demonstrations, PromptSpec, Verbaliser
 from danlu.tasks.task import Row
 
@@ -42,7 +42,8 @@ def test_the_nearest_stand_last() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_seed_repeats_and_seeds_differ(seed: int) -> None:
     drawn = shown(count=4, selector="random", seed=seed)
-    assert drawn == shown(count=4, selector="random", seed=seed) and drawn[0] == drawn[1]
+    assert drawn == shown(count=4, selector="random", seed=seed)
+    assert drawn[0] == drawn[1]
     assert drawn != shown(count=4, selector="random", seed=seed + 10)
     labels = Counter(next(each.label for each in POOL if each.values["text"] == text) for text in drawn[0])
     assert labels == {"good": 2, "bad": 2}
@@ -52,7 +53,8 @@ def test_orders() -> None:
     given = shown(count=6)[0]
     assert shown(count=6, order="reversed")[0] == given[::-1]
     shuffled = shown(count=6, order="shuffled", seed=3)[0]
-    assert sorted(shuffled) == sorted(given) and shuffled != given
+    assert sorted(shuffled) == sorted(given)
+    assert shuffled != given
 
 
 class Fake:
@@ -73,8 +75,10 @@ def test_variations_show_what_a_prompt_depends_on() -> None:
     pool = [Row({"text": each.values["text"], "label": each.label}) for each in POOL]
     rows = [Row({"text": "x", "label": "good"})] * 3 + [Row({"text": "y", "label": "bad"})]
     found = list(variations(Fake(), [spec, spec], pool, rows, shots=2))  # type: ignore[arg-type]
-    assert len(found) == 5 * 2 * 3 and {each.value for each in found} == {0.75, 0.25}
-    assert spread(found).by["order"] > 0 and spread(found).by["template"] == 0
+    assert len(found) == 5 * 2 * 3
+    assert {each.value for each in found} == {0.75, 0.25}
+    assert spread(found).by["order"] > 0
+    assert spread(found).by["template"] == 0
     assert len(list(variations(Fake(), [spec], pool, rows, shots=0))) == 1  # type: ignore[arg-type]
     few = [V(1, 0, "given", 0.5), V(1, 1, "given", 0.7), V(2, 0, "given", 0.6), V(2, 1, "given", 0.8)]
     whole = spread(few)
@@ -85,4 +89,5 @@ def test_variations_show_what_a_prompt_depends_on() -> None:
 def test_a_place_is_made_for_demonstrations() -> None:
     spec = PromptSpec(templates=("{text} {mask}",), verbaliser=Verbaliser(words={"good": ("great",), "bad": ("bad",)}))
     made = demonstrated(spec, [Row({"text": "x", "label": "good"})], 1, seed=0)
-    assert made.lines == ["{demos}{text} {mask}"] and made.demonstrations.count == 1
+    assert made.lines == ["{demos}{text} {mask}"]
+    assert made.demonstrations.count == 1

@@ -110,5 +110,6 @@ def test_no_row_is_judged_by_a_prompt_that_shows_it(scorer: TextScorer, monkeypa
 
     monkeypatch.setattr(TextScorer, "scores", watched)
     found = crossed(scorer, [SPEC], ROWS)
-    assert len(found) == 5 and found == sorted(found, key=lambda each: -each.value)
+    assert len(found) == 5
+    assert found == sorted(found, key=lambda each: -each.value)
     assert {each.spec.demonstrations.count for each in found} == {0, len(ROWS)}

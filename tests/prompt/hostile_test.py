@@ -19,9 +19,9 @@ from danlu.tasks.task import Row
 
 ScorerOf = Callable[[str], Scorer]
 CODE = (
-    "{__import__('os').system('touch /tmp/x')}", "{{ 7*7 }}", "${7*7}", "{% for x in y %}{% endfor %}", "{text.__class__}",
-    "{0}", "{text!r:>{width}}", "%(text)s", "`id`", "$(id)", "<script>alert(1)</script>", "{text[0]}", "{config.items()}",
-    '{"placeholder":"text_a"}', "lambda: 0", "{soft:eval}", "{}",
+    "{__import__('os').system('touch /tmp/x')}", "{{ 7*7 }}", "${7*7}", "{% for x in y %}{% endfor %}",
+    "{text.__class__}", "{0}", "{text!r:>{width}}", "%(text)s", "`id`", "$(id)", "<script>alert(1)</script>",
+    "{text[0]}", "{config.items()}", '{"placeholder":"text_a"}', "lambda: 0", "{soft:eval}", "{}",
 )  # fmt: skip
 SPECIAL = (
     "[MASK]",
@@ -96,7 +96,7 @@ def test_a_thousand_hostile_prompts(
     ]
     for place, name in ((builtins, "eval"), (os, "system"), (os, "popen"), (subprocess, "Popen")):
         monkeypatch.setattr(place, name, lambda *_, name=name, **__: ran.append(name))
-    done, refused, slowest = 0, set[str](), 0.0
+    done, refused, slowest, longest = 0, set[str](), 0.0, 0
     for number in range(500):
         data, began = hostile(chance), time.process_time()
         path = tmp_path / "prompt.json"
@@ -111,11 +111,13 @@ def test_a_thousand_hostile_prompts(
             done += 1
         except DanluError as error:
             refused |= {each.code for each in getattr(error, "problems", [error])}
-            assert len(str(error)) < 40_000
+            longest = max(longest, len(str(error)))
         slowest = max(slowest, time.process_time() - began)
     assert not ran
-    assert done > 20 and len(refused) > 8
+    assert done > 20
+    assert len(refused) > 8
     assert slowest < 5
+    assert longest < 40_000
     assert all(code.startswith(("E11", "E13", "E23")) for code in refused)
 
 

@@ -57,7 +57,8 @@ def test_words_of_a_class_are_put_together(scorer_of: ScorerOf, rows: list[Row])
     spec = PromptSpec(templates=("{text} It was {mask}",), verbaliser=Verbaliser(words=words))
     each = scorer.phrases(spec, rows).exp()
     wanted = {
-        "mean": torch.stack([each[:, :2].mean(1), each[:, 2]], 1), "sum": torch.stack([each[:, :2].sum(1), each[:, 2]], 1),
+        "mean": torch.stack([each[:, :2].mean(1), each[:, 2]], 1),
+        "sum": torch.stack([each[:, :2].sum(1), each[:, 2]], 1),
         "max": torch.stack([each[:, :2].amax(1), each[:, 2]], 1),
     }  # fmt: skip
     for how, chances in wanted.items():

@@ -17,7 +17,8 @@ PAIR = [Row({"text": "a cat", "text_b": "an animal"})]
     [
         (["neg", "pos"], ENGLISH, "sentiment", "en"), (["差评", "好评"], CHINESE, "sentiment", "zh"),
         (["ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM"], ENGLISH, "question", "en"),
-        (["1", "2", "3", "4", "5"], ENGLISH, "rating", "en"), (["Sports", "Business", "Sci/Tech", "World"], ENGLISH, "topic", "en"),
+        (["1", "2", "3", "4", "5"], ENGLISH, "rating", "en"),
+        (["Sports", "Business", "Sci/Tech", "World"], ENGLISH, "topic", "en"),
         (["财经", "体育", "游戏"], CHINESE, "topic", "zh"), (["cats", "dogs"], ENGLISH, "any", "en"),
         (["entailment", "contradiction", "neutral"], PAIR, "inference", "en"), (["x", "y"], PAIR, "pair", "en"),
         (["spam", "ham"], ENGLISH, "spam", "en"), (["joy", "anger", "fear"], ENGLISH, "emotion", "en"),
@@ -49,10 +50,12 @@ def test_names_are_taken_apart() -> None:
 def test_every_prompt_fits_its_model_and_says_who_made_it(labels: list[str], rows: list[Row], kind: str) -> None:
     brief = brief_of(rows, labels)
     made = prompts(brief, kind)
-    assert 3 < len(made) <= 200 and made[-1] == bare(brief, kind)
+    assert 3 < len(made) <= 200
+    assert made[-1] == bare(brief, kind)
     assert [spec.to_json() for spec in made] == [spec.to_json() for spec in prompts(brief, kind)]
     for spec in made:
-        assert spec.made_by[: len(brief.rules)] == brief.rules and len(spec.made_by) > len(brief.rules)
+        assert spec.made_by[: len(brief.rules)] == brief.rules
+        assert len(spec.made_by) > len(brief.rules)
         fields = [segment for template in spec.templates for segment in template if isinstance(segment, FieldOf)]
         assert bool(fields) != (kind == "dual")
         assert spec.language == brief.language
@@ -99,5 +102,8 @@ def test_ranking_without_labels() -> None:
         [right, right * 0.9, right * 0.8, torch.tensor([[4.0, 0.0]]).expand(20, 2), -right]
     ).log_softmax(-1)
     agreed, told = agreement(scores), information(scores)
-    assert agreed.argmax() in (0, 1, 2) and agreed[4] == agreed.min()
-    assert told[3] == told.min() and abs(float(told[3])) < 1e-6 and told[0] > told[1]
+    assert agreed.argmax() in (0, 1, 2)
+    assert agreed[4] == agreed.min()
+    assert told[3] == told.min()
+    assert abs(float(told[3])) < 1e-6
+    assert told[0] > told[1]

@@ -6,7 +6,7 @@ import pytest
 from danlu.errors import DanluError
 from danlu.prompt.notation import read_notation, write_notation
 from danlu.prompt.segments import Demos, FieldOf, LabelOf, Mask, Soft, Text
-from danlu.prompt.spec import MAX_BYTES, PromptSpec, distinct, read_spec, spec_of
+from danlu.prompt.spec import MAX_BYTES, distinct, read_spec, spec_of
 
 WORDS = {"words": {"positive": ["great", "very good"], "negative": ["terrible"]}}
 PLAIN = {"templates": ["{text} It was {mask}."], "verbaliser": WORDS}
@@ -43,7 +43,8 @@ def test_a_file_reads_back_as_the_same_prompt(tmp_path: Path) -> None:
     })  # fmt: skip
     spec.write(tmp_path / "prompt.json")
     data = json.loads((tmp_path / "prompt.json").read_text(encoding="utf8"))
-    assert data["templates"][0] == "{text} It was {mask}." and data["format"] == 1
+    assert data["templates"][0] == "{text} It was {mask}."
+    assert data["format"] == 1
     assert isinstance(data["templates"][1], list)
     assert read_spec(tmp_path / "prompt.json") == spec
 

@@ -41,7 +41,8 @@ def test_a_field_says_nothing_but_letters(scorer_of: ScorerOf, family: str) -> N
     made = renderer(scorer, "{text} It was {mask} {text}")
     hostile, plain = made.render([Row({"text": HOSTILE}), Row({"text": "x"})])
     special = scorer.spelling.special
-    assert special and not special & {token for piece in hostile.pieces if isinstance(piece, tuple) for token in piece}
+    assert special
+    assert not special & {token for piece in hostile.pieces if isinstance(piece, tuple) for token in piece}
     assert hostile.pieces[1] == plain.pieces[1]
 
 
@@ -57,7 +58,8 @@ def test_only_fields_are_cut_and_it_is_counted(scorer_of: ScorerOf) -> None:
     row = Row({"a": "great " * 50, "b": "bad " * 5})
     whole = renderer(scorer, "Review: {a} {b} It was {mask}.", 500).render([row])[0]
     cut = renderer(scorer, "Review: {a} {b} It was {mask}.", 30).render([row])[0]
-    assert whole.cut == 0 and len(cut.filled([[0]])[0]) == 31
+    assert whole.cut == 0
+    assert len(cut.filled([[0]])[0]) == 31
     assert cut.cut == len(whole.filled([[0]])[0]) - 31
     assert (cut.pieces[0], *cut.pieces[2:]) == (whole.pieces[0], *whole.pieces[2:])  # the short one is whole
 
@@ -92,7 +94,8 @@ def test_demonstrations_are_dropped_from_the_first_on(scorer_of: ScorerOf) -> No
     made = renderer(scorer, "{demos}Text: {text} It was {mask}", 400)
     whole = made.render([Row({"text": "x"})], [demos])[0]
     text = text_of(scorer, whole)
-    assert text.count("It was") == 9 and text.startswith("Text: film 0 It was great\nText: film 1 It was terrible\n")
+    assert text.count("It was") == 9
+    assert text.startswith("Text: film 0 It was great\nText: film 1 It was terrible\n")
     fixed = len(made.render([Row({"text": "x"})], [[]])[0].pieces[0])  # type: ignore[arg-type]
     few = renderer(scorer, "{demos}Text: {text} It was {mask}", fixed + 70).render([Row({"text": "x"})], [demos])[0]
     assert 0 < few.dropped < 8

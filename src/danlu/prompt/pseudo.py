@@ -1,5 +1,5 @@
-"""Labels from models for rows that have none (PET, Schick and Schütze 2021): several prompts are trained on the few rows
-that have labels, and what they say together of the others is learnt by one."""
+"""Labels from models for rows that have none (PET, Schick and Schütze 2021): several prompts are trained on the few
+rows that have labels, and what they say together of the others is learnt by one."""
 
 from collections.abc import Sequence
 

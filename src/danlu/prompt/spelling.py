@@ -44,6 +44,11 @@ class Spelling:
             (self._known[text],) = self.spell([text])
         return self._known[text]
 
+    def knows(self, text: str) -> bool:
+        """Whether a piece has a token that says something."""
+        unknown = {self.tokenizer.special.get("unknown")} - self.special
+        return bool(set(self.word(f" {text}")) - unknown)
+
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         rows = self.tokenizer.encode_many(texts, specials=False)
         special = self.special

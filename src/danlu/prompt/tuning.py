@@ -21,7 +21,7 @@ from danlu.files import replace_file
 from danlu.prompt.scorer import Scorer
 from danlu.prompt.spec import PromptSpec
 from danlu.tasks.loader import TaskLoader
-from danlu.tasks.task import Example, Row
+from danlu.tasks.task import Example, Row, collate
 from danlu.train.progress import Progress
 from danlu.train.trainer import Trainer, TrainSettings
 from danlu.voice import Voice
@@ -74,17 +74,17 @@ def shares_of(spec: PromptSpec, rows: Sequence[Row]) -> Tensor:
 
 def loader_of(
     scorer: Scorer, spec: PromptSpec, rows: Sequence[Row], shares: Tensor, batch: int, seed: int
-) -> TaskLoader:
-    """Batches of rows of about one length."""
+) -> TaskLoader:  # fmt: skip
+    """Batches of rows of about one length. Their tokens are those of the texts, by which the speed is told."""
     texts = [" ".join(str(row.values.get(name, "")) for name in spec.fields or ("text",)) for row in rows]
-    lengths = [len(ids) for ids in scorer.spelling.spell(texts)]
-    examples = [Example(range(length + 1), row=number) for number, length in enumerate(lengths)]
+    examples = [Example(ids or [0], row=number) for number, ids in enumerate(scorer.spelling.spell(texts))]
     return TaskLoader(examples, partial(_collate, shares), batch, seed)
 
 
 def _collate(shares: Tensor, examples: Sequence[Example]) -> Batch:
     numbers = torch.tensor([example.row for example in examples])
-    return Batch({"rows": numbers}, {NAME: shares[numbers]})
+    told = collate(examples, 0, {NAME: shares[numbers]})
+    return Batch({**told.inputs, "rows": numbers}, told.targets)
 
 
 def measured(scorer: Scorer, spec: PromptSpec, rows: Sequence[Row], learned: Mapping[str, Tensor]) -> dict[str, float]:

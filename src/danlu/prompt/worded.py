@@ -71,12 +71,11 @@ def words_of(verbaliser: Verbaliser, template: Sequence[Segment], spelling: Spel
     """The ids of each part of each phrase, as they stand in a template. E2304 where two classes have the same ones,
     E2312 where a part has none that the tokenizer knows."""
     spaced = [slot.spaced for slot in slots(template) if isinstance(slot.segment, Mask | LabelOf)]
-    unknown = {spelling.tokenizer.special.get("unknown")} - spelling.special
     owners: dict[tuple[tuple[int, ...], ...], int] = {}
     found = []
     for phrase, owner in zip(verbaliser.phrases, verbaliser.owners, strict=True):
         parts = [spelling.word(" " * space + part) for part, space in zip(phrase, spaced, strict=False)]
-        if not all(set(part) - unknown for part in parts):
+        if not all(map(spelling.knows, phrase)):
             raise DanluError("E2312", found=" ".join(phrase))
         if (other := owners.setdefault(tuple(map(tuple, parts)), owner)) != owner:
             raise DanluError("E2304", found=" ".join(phrase), classes=[verbaliser.classes[at] for at in (other, owner)])

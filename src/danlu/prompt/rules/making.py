@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from danlu.prompt.notation import read_notation
 from danlu.prompt.rules.brief import Brief
 from danlu.prompt.rules.knowledge import Forms, Pattern, patterns
-from danlu.prompt.spec import Phrase, PromptSpec, Verbaliser, distinct
+from danlu.prompt.spec import Phrase, PromptSpec, Verbaliser, distinct, parts_of
+from danlu.prompt.spelling import Spelling
 
 MOST = 200  # prompts
 COMPOSED = {"en": "{text} This is about {mask}, namely {mask}.", "zh": "{text} 这是关于{mask}的，具体是{mask}。"}
@@ -25,6 +26,18 @@ def with_line(brief: Brief, model: str, line: str) -> PromptSpec:
     named = line.rstrip().endswith(("{mask}", "{label}")) and line.rstrip()[:-6].rstrip(" {").endswith((":", "："))
     words = _words(brief.forms, ("names",) if named else ("words", "names"))["words:all"]
     return _spec(brief, model, (line,), words, ("by hand",))
+
+
+def known_words(spec: PromptSpec, spelling: Spelling) -> PromptSpec:
+    """The prompt without the phrases that a tokenizer has no tokens for, as long as a class has another."""
+    words: dict[str, tuple[Phrase, ...]] = {}
+    for name, phrases in spec.verbaliser.words.items():
+        known = tuple(each for each in phrases if all(spelling.knows(part) for part in parts_of(each)))
+        words[name] = known or phrases
+    if words == spec.verbaliser.words:
+        return spec
+    told = spec.verbaliser.model_dump() | {"words": words}
+    return spec.but(verbaliser=told, made_by=[*spec.made_by, "words:known"])
 
 
 def prompts(brief: Brief, model: str) -> list[PromptSpec]:

@@ -60,11 +60,18 @@ def ranking(inquiry: Inquiry) -> tuple[list[Ranked], list[tuple[PromptSpec, Danl
 
 
 def own(inquiry: Inquiry) -> PromptSpec | None:
-    """The prompt that a person gave. E2301 … of its file, E2311 of a line."""
-    settings = inquiry.settings
+    """The prompt that a person gave, which has to work. E2301 … of its file, E2311 of a line, E2305 for a field that
+    rows lack, E2307 for what the model cannot do."""
+    settings, scorer = inquiry.settings, inquiry.scorer
     if settings.prompt:
-        return read_spec(settings.prompt)
-    return with_line(inquiry.brief, inquiry.scorer.kind, settings.template) if settings.template else None
+        spec = read_spec(settings.prompt)
+    elif settings.template:
+        spec = known_words(with_line(inquiry.brief, scorer.kind, settings.template), scorer.spelling)
+    else:
+        return None
+    if not spec.soft:
+        scorer.scores(spec, inquiry.training[:1])
+    return spec
 
 
 def chosen(inquiry: Inquiry, hand: PromptSpec, best: Sequence[PromptSpec]) -> Found[Candidate]:

@@ -11,7 +11,7 @@ from danlu.files import new_folder, replace_file, replace_json
 from danlu.prompt.tuning import VECTORS
 from danlu.recipes.prompting.planning import Plan, plan
 from danlu.recipes.prompting.rungs import METRIC, Ladder, answers, at, height, reached
-from danlu.recipes.prompting.tuning import course, limited
+from danlu.recipes.prompting.tuning import course, parts
 from danlu.recipes.runs.call import Answer, Call
 from danlu.recipes.runs.folder import PROMPT, Run, add_results
 from danlu.recipes.runs.machine import size_in_words
@@ -32,9 +32,9 @@ def ladder(call: Call) -> Answer:
 
 
 def introduce(ready: Plan[Ladder], voice: Voice) -> None:
-    made, settings = ready.made, ready.settings
-    training, final = len(limited(made.training, settings)), len(made.test or made.validation)
-    listed = " → ".join(voice.pick(*TITLES[name]) for name in settings.rungs)
+    rows = parts(ready)
+    training, final = len(rows.training), len(rows.final)
+    listed = " → ".join(voice.pick(*TITLES[name]) for name in ready.settings.rungs)
     voice.say(listed, listed)
     voice.say(
         f"every rung learns from the same {training:,} rows and is measured on the same {final:,}",

@@ -61,8 +61,9 @@ def carry_out(ready: Plan[Prompt], voice: Voice, world: World) -> None:
     say_brief(brief, scorer, voice)
     ledger = Ledger(run.path / LOOKS, stands_on(settings))
     inquiry = Inquiry(settings, scorer, brief, made.training, made.validation or made.training, ledger, voice)
+    given = own(inquiry)
     listed, unfit = ranking(inquiry)
-    hand = own(inquiry) or listed[0].spec
+    hand = given or listed[0].spec
     found = chosen(inquiry, hand, [each.spec for each in listed[: settings.rules.keep]])
     prompter = Prompter(scorer, found.best.spec, vectors_of(inquiry, found.best))
     say_found(found, settings.limit, voice)

@@ -15,7 +15,7 @@ from danlu.prompt.tuning import shares_of
 from danlu.recipes.evaluating.judging import say_results
 from danlu.recipes.prompting.choosing import own, ranking
 from danlu.recipes.prompting.planning import Plan, plan
-from danlu.recipes.prompting.tuning import Course, Tuned, Tuning, course, kind_of, limited, taught
+from danlu.recipes.prompting.tuning import Course, Tuned, Tuning, course, kind_of, parts, taught
 from danlu.recipes.runs.call import Answer, Call
 from danlu.recipes.runs.folder import add_results
 from danlu.recipes.runs.performing import perform
@@ -48,7 +48,7 @@ def tune(call: Call) -> Answer:
 
 
 def introduce(ready: Plan[Tune], voice: Voice) -> None:
-    count, what = len(limited(ready.made.training, ready.settings)), kind_of(ready.settings.adapt)
+    count, what = len(parts(ready).training), kind_of(ready.settings.adapt)
     voice.say(f"{what} trained by a prompt on {count:,} rows", f"用提示训练（{what}），{count:,} 行")
 
 

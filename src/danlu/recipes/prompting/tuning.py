@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 from torch import Tensor
@@ -35,6 +35,7 @@ from danlu.voice import Voice
 TRAIN: Data = {
     "batch": 16, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01, "betas": [0.9, 0.999], "keep_finished": 0,
 }  # fmt: skip
+TESTED = 0.25  # of the rows, where no file is for testing
 STEPS, ROWS = (200, 1000), 20_000  # of a training: within these, and about so many rows
 
 
@@ -58,7 +59,7 @@ class Tuning(Prompt):
     given.
     """
 
-    defaults: ClassVar[Data] = {"train": TRAIN}
+    defaults: ClassVar[Data] = {"train": TRAIN, "data": {"tested": TESTED}}
     adapt: Adapt | None = None
     vectors: int = Field(8, ge=1, le=256)
     few: int | None = Field(None, ge=1)
@@ -78,19 +79,33 @@ class Course:
     advice: str  # the command that goes on
 
 
-def course(ready: Plan[Any], voice: Voice) -> Course:
-    """Rows to choose by stay apart from those to be measured on: where the files have none to test on, the validation
+class Parts(NamedTuple):
+    """Rows to learn from, to choose by, and to be measured on at the end; what the last ones are called."""
+
+    training: list[Row]
+    validation: list[Row]
+    final: list[Row]
+    name: str
+
+
+def parts(ready: Plan[Any]) -> Parts:
+    """Rows to choose by stay apart from those to be measured on: where none are set aside to test on, the validation
     rows are those, and a fifth of the rows to learn from is chosen by."""
-    settings, made, run = ready.settings, ready.made, ready.run
-    training, validation, final, part = list(made.training), list(made.validation), list(made.test), "test"
-    if not final:
-        final, validation, part = validation, training[::5], "validation"
-        training = [row for number, row in enumerate(training) if number % 5]
-    training, validation = limited(training, settings), limited(validation, settings)
+    settings, made = ready.settings, ready.made
+    if made.test:
+        return Parts(limited(made.training, settings), limited(made.validation, settings), made.test, "test")
+    chosen = made.training[::5]
+    training = [row for number, row in enumerate(made.training) if number % 5]
+    return Parts(limited(training, settings), limited(chosen, settings), made.validation, "validation")
+
+
+def course(ready: Plan[Any], voice: Voice) -> Course:
+    settings, run, rows = ready.settings, ready.run, parts(ready)
     scorer = open_scorer(settings.start, settings.device, settings.precision)
     ledger = Ledger(run.path / LOOKS, stands_on(settings))
-    inquiry = Inquiry(settings, scorer, brief_from(settings, made), training, validation, ledger, voice)
-    return Course(inquiry, training, validation, final, part, run.path, f"danlu {settings.verb} {run}")
+    brief = brief_from(settings, ready.made)
+    inquiry = Inquiry(settings, scorer, brief, rows.training, rows.validation, ledger, voice)
+    return Course(inquiry, *rows, run.path, f"danlu {settings.verb} {run}")
 
 
 def taught(
