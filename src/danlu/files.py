@@ -26,6 +26,13 @@ def at_home(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def nearest_there(path: Path) -> Path:
+    """The path, or the nearest above it that exists; a name that no file can have does not."""
+    while not os.path.exists(path) and path != path.parent:
+        path = path.parent
+    return path
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and deletions in a folder survive a power cut."""
     reached("before fsync folder")

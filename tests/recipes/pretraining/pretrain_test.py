@@ -176,6 +176,7 @@ def test_all_problems_are_listed_together(text: Path, make: Make, tmp_path: Path
     assert problems(make("gpt-tiny", text, model={"wide": 3})) == ["E1101"]
     (tmp_path / "file").write_text("")
     assert problems(make("gpt-tiny", text, output=str(tmp_path / "file/x"))) == ["E1623"]
+    assert problems(make("gpt-tiny", text, output="x" * 300)) == ["E1623"]
     assert problems(make(text.with_name("nothing.yaml"))) == ["E1103"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from danlu.errors import DanluError
-from danlu.files import remove_folder, replace_file, replace_json
+from danlu.files import nearest_there, remove_folder, replace_file, replace_json
 from danlu.recipes.runs.call import Common
 from danlu.recipes.runs.machine import size_in_words
 from danlu.report.record import Metrics, read_metrics
@@ -216,12 +216,14 @@ def slug(text: str) -> str:
     return re.sub(r"[^\w]+", "-", name).strip("-_").lower()[:40] or "run"
 
 
+LONGEST_NAME = 255  # bytes, of a file in nearly every file system
+
+
 def folder_problems(folder: Path) -> list[DanluError]:
-    """E1623 where nothing can be written."""
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+    """E1623 where nothing can be written, or where no folder can have such a name."""
+    place = nearest_there(folder)
+    longest = max((len(os.fsencode(part)) for part in folder.parts), default=0)
+    if longest > LONGEST_NAME or not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return [DanluError("E1623", where=folder, found=place)]
     return []
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from danlu.errors import DanluError, Problems, raise_all
+from danlu.files import nearest_there
 from danlu.models.build import ModelConfig, memory
 from danlu.recipes.runs.call import Call, Common
 from danlu.recipes.runs.folder import CARD, CONFIG, Run, is_run, next_free
@@ -157,10 +158,10 @@ def limits(name: str, config: ModelConfig, run: Run | None) -> list[DanluError]:
     if needed > there:
         problems.append(DanluError("E1704", where=name, needed=size_in_words(needed), found=size_in_words(there)))
     if run:
-        place = run.path
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        free, wanted = shutil.disk_usage(place).free, memory(config) * 10  # three checkpoints and a model
+        free, wanted = (
+            shutil.disk_usage(nearest_there(run.path)).free,
+            memory(config) * 10,
+        )  # three checkpoints and a model
         if free < wanted:
             problems.append(
                 DanluError("E1701", where=run.path, needed=size_in_words(wanted), found=size_in_words(free))
