@@ -1,8 +1,8 @@
 """Does pretraining here, for minutes and on little text, help what comes after?
 
 `python -m benchmarks.pretraining_pays [--steps 4400] [--seeds 3] [--keep FOLDER]`. A small BERT is pretrained on
-wikitext2 and three novels, then fine-tuned on questions (trec_qc) by default settings; its twin, the same model with
-the same tokenizer, is fine-tuned untrained. Test rows are compared one by one, their answers averaged over the seeds.
+wikitext2 and three novels, then fine-tuned on questions (trec_qc), all its weights; its twin, the same model with the
+same tokenizer, is fine-tuned untrained. Test rows are compared one by one, their answers averaged over the seeds.
 The answer's ratio is the difference in points.
 """
 
