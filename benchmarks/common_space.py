@@ -23,8 +23,8 @@ from danlu.data.pictures.settings import PictureSettings
 from danlu.data.scenes import combinations
 from danlu.evaluate.pictures import Embedded, Floats, retrieval
 from danlu.generate.seeing import Seer
-from danlu.recipes.pictures.speaking.begin import loader, material
 from danlu.recipes.pictures.speaking.judge import embedded
+from danlu.recipes.pictures.speaking.rows import loader, material
 from danlu.recipes.pictures.speaking.stage import TeachSeeing
 from danlu.voice import Voice
 

@@ -11,8 +11,8 @@ from danlu.evaluate.pictures import retrieval
 from danlu.models.multimodal import MultimodalModel
 from danlu.recipes.evaluating.judging import keep, say_results
 from danlu.recipes.pictures.check import holds_pictures
-from danlu.recipes.pictures.speaking.begin import Side, loader, material
 from danlu.recipes.pictures.speaking.judge import embedded, judged, pictured
+from danlu.recipes.pictures.speaking.rows import Side, loader, material
 from danlu.recipes.pictures.speaking.stage import TeachSeeing
 from danlu.recipes.runs.call import Answer, Call, Common
 from danlu.recipes.runs.folder import Run, add_results, is_run

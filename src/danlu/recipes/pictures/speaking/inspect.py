@@ -8,7 +8,8 @@ from danlu.data.batch import IGNORED, Batch
 from danlu.files import replace_file
 from danlu.recipes.pictures.inspect import visible
 from danlu.recipes.pictures.shown import thumbnail_of
-from danlu.recipes.pictures.speaking.begin import Material, begin, loader, questions
+from danlu.recipes.pictures.speaking.begin import begin
+from danlu.recipes.pictures.speaking.rows import Material, loader, questions
 from danlu.recipes.pictures.speaking.stage import plan
 from danlu.recipes.runs.call import Answer, Call
 from danlu.report.pictures import Shown, pictures_page

@@ -21,7 +21,7 @@ from danlu.generate.seeing import Seer
 from danlu.models.multimodal import MultimodalModel
 from danlu.recipes.evaluating.judging import Judged
 from danlu.recipes.pictures.shown import thumbnail_of
-from danlu.recipes.pictures.speaking.begin import Side
+from danlu.recipes.pictures.speaking.rows import Side
 from danlu.recipes.pictures.speaking.stage import TeachSeeing
 from danlu.settings import Data
 from danlu.tasks.metrics import METRICS

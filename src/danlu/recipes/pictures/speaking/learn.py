@@ -14,8 +14,9 @@ from danlu.models.build import parameters
 from danlu.models.multimodal import MultimodalModel
 from danlu.recipes.evaluating.judging import keep, say_results
 from danlu.recipes.pictures.plan import Plan
-from danlu.recipes.pictures.speaking.begin import Material, Mixed, begin, loader, new_parts, stream
+from danlu.recipes.pictures.speaking.begin import begin, new_parts
 from danlu.recipes.pictures.speaking.judge import embedded, judged, pictured, prior_of
+from danlu.recipes.pictures.speaking.rows import Material, Mixed, loader, stream
 from danlu.recipes.pictures.speaking.stage import TeachSeeing, plan
 from danlu.recipes.runs.call import Answer, Call, Stopped
 from danlu.recipes.runs.folder import Run, add_results
