@@ -175,7 +175,7 @@ class Pairing:
         values = values if isinstance(values, dict) else {}
         ask = asking(self.settings, list(values), name) if self.asks else None
         if SEVERAL in self.settings.text:
-            said = [values.get(each.strip()) for each in self.settings.text.split(SEVERAL)]
+            said: Any = [values.get(each.strip()) for each in self.settings.text.split(SEVERAL)]
         else:
             known = CAPTION_COLUMNS if self.settings.text == "auto" else (self.settings.text,)
             said = values.get(next((each for each in known if each in values), ""))
