@@ -14,7 +14,8 @@ from benchmarks.compressing import before, classifier, compressed, value
 
 WAYS = {
     "svd": {"method": "svd", "allocation": "uniform"}, "fisher": {"method": "fisher", "allocation": "uniform"},
-    "whitened": {"method": "whitened", "allocation": "uniform"}, "together": {"method": "whitened"},
+    "whitened": {"method": "whitened", "allocation": "uniform"}, "felt": {"method": "felt", "allocation": "uniform"},
+    "together": {"method": "felt"},
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What does half of the weights cost a GPT, and how much of it does healing bring back?
 
-`python -m benchmarks.pruning [--steps 2000] [--heal 400] [--folder DIR]`. A GPT trained here on English text loses half of
-the weights in its blocks by magnitude, Wanda and SparseGPT, without training; the last is healed with frozen zeros. The
+`python -m benchmarks.pruning [--steps 2000] [--heal 400] [--folder DIR]`. A GPT trained here loses half of the weights
+in its blocks by magnitude, Wanda and SparseGPT, without training; the last is healed with frozen zeros. The
 bar: perplexity at most 15 % above the dense model's after healing, and both methods far ahead of magnitude.
 """
 

@@ -100,6 +100,19 @@ def test_fisher_is_the_sum_of_each_sequences_squared_gradient() -> None:
         torch.testing.assert_close(found[path].fisher, wanted, rtol=1e-3, atol=1e-5)
 
 
+def test_what_outputs_feel_is_added_up() -> None:
+    config = small("gpt2-tiny")
+    model, some = stirred(config), batches(config, 1)
+    path = "tower.transformer.blocks.0.mlp.up"
+    found = Calibration(some, token_loss).collect(model, ("felt",))[path].felt
+    kept: list[torch.Tensor] = []
+    hook = model.get_submodule(path).register_forward_hook(lambda *given: kept.append(given[2]))
+    (gradient,) = torch.autograd.grad(token_loss(model, some[0]), kept)
+    hook.remove()
+    rows = gradient.flatten(0, -2)
+    torch.testing.assert_close(found, rows.T @ rows, rtol=1e-3, atol=1e-5)
+
+
 def test_taylor_terms_foretell_what_a_head_costs() -> None:
     """A head whose output is made small changes the loss by so much (Michel et al. 2019, eq. 2)."""
     config = small("gpt2-tiny")

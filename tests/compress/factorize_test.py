@@ -26,11 +26,13 @@ def test_each_way_is_best_by_its_own_measure() -> None:
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(30, 40, generator=draw)
     x = torch.randn(500, 40, generator=draw) @ torch.randn(40, 40, generator=draw) * torch.rand(40, generator=draw)
-    known = LayerStatistics(500, gram=x.T @ x, fisher=torch.rand(30, 40, generator=draw) ** 8)
+    g = torch.randn(500, 30, generator=draw) @ torch.randn(30, 30, generator=draw) * torch.rand(30, generator=draw)
+    known = LayerStatistics(500, gram=x.T @ x, fisher=torch.rand(30, 40, generator=draw) ** 8, felt=g.T @ g)
     rows = known.fisher.sum(1).sqrt()[:, None]
     measures = {
         "svd": lambda other: (weight - other).norm(),
         "whitened": lambda other: ((weight - other) @ x.T).norm(),
+        "felt": lambda other: (torch.linalg.cholesky(g.T @ g).T @ (weight - other) @ x.T).norm(),
         "fisher": lambda other: (rows * (weight - other)).norm(),
     }
     products = {method: made(method, 8, weight, known) for method in measures}
@@ -43,7 +45,7 @@ def test_each_way_is_best_by_its_own_measure() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("method", ["whitened", "fisher", "svd"])
+@pytest.mark.parametrize("method", ["felt", "whitened", "fisher", "svd"])
 def test_every_family_is_factorised_and_read_back(name: str, method: str, tmp_path: Path) -> None:
     family, config = fresh(name, 96)
     some = batches(config)
@@ -67,7 +69,7 @@ def test_so_many_parameters_stay(allocation: str) -> None:
     config = small("gpt2-tiny")
     model, some = stirred(config), batches(config)
     before = sum(each.weight.numel() for path, each in linear_layers(model).items() if ".blocks." in path)
-    model = Factorize(keep=0.4, multiple=4, allocation=allocation).apply(model, Calibration(some))
+    model = Factorize(keep=0.4, multiple=4, allocation=allocation).apply(model, Calibration(some, token_loss))
     after = sum(each.weight.numel() for path, each in linear_layers(model).items() if ".blocks." in path)
     assert 0.33 * before < after <= 0.4 * before
 
@@ -80,7 +82,7 @@ def test_ranks_go_where_they_are_worth_something() -> None:
         up = model.get_submodule(simple).weight
         up.copy_(torch.outer(torch.randn(up.shape[0]), torch.randn(up.shape[1])))
         wanted = model(**some[0].inputs)
-    model = Factorize(keep=0.4, multiple=4).apply(model, Calibration(some))
+    model = Factorize(keep=0.4, multiple=4).apply(model, Calibration(some, token_loss))
     shapes = shapes_of(model)
     assert shapes[simple].rank < shapes[rich].rank  # type: ignore[attr-defined]
     errors = []
@@ -88,7 +90,7 @@ def test_ranks_go_where_they_are_worth_something() -> None:
         other = stirred(config)
         with torch.no_grad():
             other.get_submodule(simple).weight.copy_(up)
-            other = Factorize(keep=0.4, multiple=4, allocation=allocation).apply(other, Calibration(some))  # type: ignore[arg-type]
+            other = Factorize(keep=0.4, multiple=4, allocation=allocation).apply(other, Calibration(some, token_loss))  # type: ignore[arg-type]
             errors.append(float((other(**some[0].inputs) - wanted).norm()))
     assert errors[0] < errors[1]
 

@@ -16,9 +16,9 @@ from danlu.compress.watching import Watch
 from danlu.errors import DanluError
 from danlu.nn.transformer import Transformer
 
-Kind = Literal["gram", "norms", "means", "maxima", "range", "fisher", "taylor"]
+Kind = Literal["gram", "norms", "means", "maxima", "range", "fisher", "taylor", "felt"]
 FORWARD: frozenset[str] = frozenset({"gram", "norms", "means", "maxima", "range"})
-BACKWARD: frozenset[str] = frozenset({"fisher", "taylor"})
+BACKWARD: frozenset[str] = frozenset({"fisher", "taylor", "felt"})
 
 
 class Rows(Protocol):
@@ -41,7 +41,8 @@ class LayerStatistics:
     gram: sum of x xᵀ (I, I). norms: sqrt(sum of x²) (I,), as Wanda wants it. means, maxima: of |x| (I,). least, most:
     of x (I,). fisher: the sum over sequences of the squared gradient of the weight (O, I). taylor: the sum over
     sequences of |x · dL/dx|, summed over tokens before the absolute value (I,), or for the output layer of an attention
-    over each head (H,) (Michel et al. 2019, eq. 2). Layers that read the same share these tensors.
+    over each head (H,) (Michel et al. 2019, eq. 2). felt: sum of g gᵀ of the gradients g of its outputs (O, O). Layers
+    that read the same share what is said of it.
     """
 
     rows: int
@@ -53,6 +54,7 @@ class LayerStatistics:
     most: Tensor | None = None
     fisher: Tensor | None = None
     taylor: Tensor | None = None
+    felt: Tensor | None = None
 
 
 Statistics = Mapping[str, LayerStatistics]  # by path of the linear layer

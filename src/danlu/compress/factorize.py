@@ -2,7 +2,9 @@
 
 The best product of a rank keeps the largest singular values of W S, where S says what counts: nothing (SVD), how much
 the loss feels each row (FWSVD, Hsu et al. 2022), or what the layer reads, S Sᵀ = X Xᵀ (SVD-LLM, Wang et al. 2024;
-DRONE, Chen et al. 2021). Shapes: W (O, I), R rank.
+DRONE, Chen et al. 2021). `felt` has both sides: of T W S, where Tᵀ T = E[g gᵀ] of the gradients g of outputs, the
+singular values are what the loss would lose (the Kronecker factors of Martens and Grosse 2015), in all layers alike.
+Shapes: W (O, I), R rank.
 """
 
 from collections.abc import Mapping
@@ -25,8 +27,10 @@ from danlu.nn.quantized import quantized
 from danlu.settings import Settings
 from danlu.voice import Voice
 
-Method = Literal["whitened", "fisher", "svd"]
-KINDS: Mapping[Method, tuple[Kind, ...]] = {"whitened": ("gram",), "fisher": ("fisher",), "svd": ()}
+Method = Literal["felt", "whitened", "fisher", "svd"]
+KINDS: Mapping[Method, tuple[Kind, ...]] = {
+    "felt": ("gram", "felt"), "whitened": ("gram",), "fisher": ("fisher",), "svd": (),
+}  # fmt: skip
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "attention": ("query", "key", "value", "output"), "mlp": ("up", "gate", "down"),
     "all": ("query", "key", "value", "output", "up", "gate", "down"),
@@ -37,17 +41,18 @@ EMBEDDINGS = "embeddings"
 class Factorize(Settings):
     """keep: the share of the targets' parameters that stays. targets: all, attention, mlp, names of linear layers, or
     embeddings. allocation: together gives each layer the rank its singular values deserve, uniform gives all the same
-    share. rank: one for all instead. multiple: ranks are rounded to it.
+    share; none: together where values of different layers are comparable, those of `felt`. rank: one for all instead.
+    multiple: ranks are rounded to it.
 
     A layer whose factors would hold as much as it does stays as it is.
     """
 
     kind: Literal["factorize"] = "factorize"
-    method: Method = "whitened"
+    method: Method = "felt"
     keep: float = Field(0.5, gt=0, lt=1)
     rank: int | None = Field(None, ge=1)
     targets: tuple[str, ...] = ("all",)
-    allocation: Literal["together", "uniform"] = "together"
+    allocation: Literal["together", "uniform"] | None = None
     multiple: int = Field(16, ge=1)
     damping: float = Field(1e-4, gt=0)
     trains: ClassVar[bool] = False
@@ -98,10 +103,10 @@ class Factorize(Settings):
         """0 where a layer stays as it is."""
         if self.rank is not None:
             wanted = dict.fromkeys(layers, self.rank)
-        elif self.allocation == "uniform":
+        elif (self.allocation or ("together" if self.method == "felt" else "uniform")) == "uniform":
             wanted = {path: _even(layer, self.keep, self.multiple) for path, layer in layers.items()}
         else:
-            wanted = allocated(layers, spectra, self.keep, self.multiple)
+            wanted = allocated(layers, spectra, self.keep, self.multiple, self.method == "felt")
         return {path: rank if _pays(layers[path], rank) else 0 for path, rank in wanted.items()}
 
 
@@ -137,11 +142,17 @@ def spectrum(weight: Tensor, statistics: LayerStatistics | None, method: Method,
         size = (rows / rows.mean().clamp(min=1e-30)).clamp(min=1e-6).sqrt()
         left, values, right = torch.linalg.svd(size[:, None] * whole, full_matrices=False)
         return Spectrum((left / size[:, None]).float(), values.float(), right.float())
-    if method == "whitened" and statistics is not None and statistics.gram is not None:
+    if method in ("felt", "whitened") and statistics is not None and statistics.gram is not None:
         gram = statistics.gram.double() / max(1, statistics.rows)
         gram += torch.eye(len(gram), dtype=gram.dtype, device=gram.device) * damping * gram.diagonal().mean()
         lower = torch.linalg.cholesky(gram)
-        left, values, right = torch.linalg.svd(whole @ lower, full_matrices=False)
+        sides = torch.eye(len(whole), dtype=gram.dtype, device=gram.device)
+        if method == "felt" and statistics.felt is not None:
+            felt = statistics.felt.double()
+            felt += torch.eye(len(felt), dtype=gram.dtype, device=gram.device) * 0.01 * felt.diagonal().mean()
+            sides = torch.linalg.cholesky(felt).mT
+        left, values, right = torch.linalg.svd(sides @ whole @ lower, full_matrices=False)
+        left = torch.linalg.solve_triangular(sides, left, upper=True)
         right = torch.linalg.solve_triangular(lower, right, upper=False, left=False)
         return Spectrum(left.float(), values.float(), right.float())
     left, values, right = torch.linalg.svd(whole, full_matrices=False)
@@ -149,15 +160,16 @@ def spectrum(weight: Tensor, statistics: LayerStatistics | None, method: Method,
 
 
 def allocated(
-    layers: Mapping[str, nn.Linear], spectra: Mapping[str, Spectrum], keep: float, multiple: int
+    layers: Mapping[str, nn.Linear], spectra: Mapping[str, Spectrum], keep: float, multiple: int, comparable: bool
 ) -> dict[str, int]:
     """A rank for each layer so that together they hold `keep` of the parameters and lose least: singular values are
-    taken in the order of what they save a parameter, values² / (O + I), each layer's errors counted as a share of its
-    outputs' energy. Ranks grow in steps of `multiple`."""
+    taken in the order of what they save a parameter, values² / (O + I). Where values of different layers are not
+    comparable, each layer's errors count as a share of its outputs' energy. Ranks grow in steps of `multiple`."""
     steps: list[tuple[float, str]] = []
     for path, layer in layers.items():
         energy = spectra[path].values.double().square()
-        shares = energy / energy.sum().clamp(min=1e-30) / (layer.in_features + layer.out_features)
+        total = 1.0 if comparable else float(energy.sum().clamp(min=1e-30))
+        shares = energy / total / (layer.in_features + layer.out_features)
         steps += [(float(part.mean()), path) for part in torch.split(shares, multiple)]
     budget = keep * sum(layer.weight.numel() for layer in layers.values())
     ranks = dict.fromkeys(layers, 0)

@@ -102,6 +102,8 @@ class Watch:
                 held[name] = join(held[name], part()) if name in held else part()
 
     def _leave(self, path: str, x: Tensor, out: Tensor) -> None:
+        if "felt" in self.kinds and out.requires_grad:
+            out.register_hook(lambda gradient: self._felt(path, gradient))  # type: ignore[no-untyped-call]
         if "fisher" in self.kinds and out.requires_grad:
             kept = x.detach()
             out.register_hook(lambda gradient: self._squared(path, kept, gradient))  # type: ignore[no-untyped-call]
@@ -113,6 +115,11 @@ class Watch:
         """Each sequence's gradient of the weight, squared."""
         rows, back = (each.float().reshape(len(each), -1, each.shape[-1]) for each in (x, gradient))
         _add(self.held[path], "fisher", torch.bmm(back.mT, rows).square_().sum(0))
+
+    @torch.no_grad()
+    def _felt(self, path: str, gradient: Tensor) -> None:
+        rows = gradient.float().reshape(-1, gradient.shape[-1])
+        _add(self.held[path], "felt", rows.mT @ rows)
 
     @torch.no_grad()
     def _moved(self, path: str, x: Tensor, gradient: Tensor) -> None:
@@ -137,7 +144,7 @@ class Watch:
 ASKED: Mapping[str, str] = {
     "gram": "gram", "squares": "norms", "means": "means", "maxima": "maxima", "least": "range", "most": "range",
 }  # fmt: skip
-OWN = ("fisher", "taylor")  # of a layer itself, not of what it reads
+OWN = ("fisher", "taylor", "felt")  # of a layer itself, not of what it reads
 
 
 def _add(held: dict[str, Tensor], name: str, part: Tensor) -> None:

@@ -9,7 +9,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from danlu.checkpoint import Checkpoint
 from danlu.compress.prune import Prune
 from danlu.compress.quantize import Quantize
 from danlu.errors import DanluError
-from danlu.files import replace_json
+from danlu.files import remove_folder, replace_json
 from danlu.recipes.compressing.chain import Held, Way, carry, told
 from danlu.recipes.compressing.measuring import Original, timed
 from danlu.recipes.compressing.stage import Compress, Step
@@ -58,7 +58,7 @@ class Trial:
         return sum(max(0.0, value / limit - 1) for value, limit in parts if value is not None and limit is not None)
 
 
-def search(settings: Compress, start: Checkpoint, held: Held, first: Original, folder: Path, way: Way) -> list[Step]:
+def search(settings: Compress, held: Held, first: Original, folder: Path, way: Way) -> list[Step]:
     """The steps of the winning chain. Everything that was tried stands in budget.json, and is not tried again. E2411
     where nothing that was tried keeps the budget, with the nearest."""
     book = _Book(settings, held, first, folder, way)
@@ -115,7 +115,7 @@ class _Book:
         """Each trial begins with the model as it was; nothing of it stays but what was measured."""
         name = "-".join(f"{part}{level}" for part, level in trial.names.items()) or "nothing"
         place = self.folder / "trials" / (name + ("-healed" if trial.healed else ""))
-        quiet = Way(self.way.calibration, self.way.voice.silenced(), self.way.device, self.way.seed, self.way.advice)
+        quiet = replace(self.way, voice=self.way.voice.silenced(), brief=True)
         begun = fresh(self.held)
         held, records = carry([_step(each) for each in trial.steps], begun, self.first, place, quiet)
         if records:
@@ -123,11 +123,13 @@ class _Book:
             trial.size, trial.drop = found["size"]["file"], found["drop"]
             trial.quality = found["quality"]
         else:
-            trial.size = int(self.first.quality.result.get("file") or _plain_size(self.held.checkpoint))
+            trial.size = _plain_size(self.held.checkpoint)
             trial.quality = self.first.quality.result
         if self.settings.max_latency is not None:
             times = timed({"own": held.checkpoint.model}, held.subject, self.settings.measure)["own"]
             trial.latency = min(each["low"] for each in times)
+        if place.is_dir():
+            remove_folder(place)
 
     def winner(self) -> Trial | None:
         """Of those that keep the budget the one that loses least; of equals the smallest."""
@@ -173,7 +175,7 @@ def fresh(held: Held) -> Held:
     """The same model read anew, because steps change models in place."""
     where = held.checkpoint.where
     assert where is not None
-    checkpoint, teacher = Checkpoint.load(where), Checkpoint.load(where)
+    checkpoint, teacher = (each.merged() if each.adapted else each for each in map(Checkpoint.load, (where, where)))
     return Held(checkpoint, teacher, held.subject.on(checkpoint))
 
 

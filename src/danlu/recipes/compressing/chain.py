@@ -42,13 +42,15 @@ class Held:
 
 @dataclass(frozen=True)
 class Way:
-    """How steps are carried out. advice: the command that goes on with what was interrupted."""
+    """How steps are carried out. advice: the command that goes on with what was interrupted. brief: size and quality
+    are measured at the end alone."""
 
     calibration: CalibrationSettings
     voice: Voice
     device: torch.device
     seed: int = 0
     advice: str = ""
+    brief: bool = False
 
 
 def carry(steps: Sequence[Step], held: Held, first: Original, folder: Path, way: Way) -> tuple[Held, list[Data]]:
@@ -66,7 +68,11 @@ def carry(steps: Sequence[Step], held: Held, first: Original, folder: Path, way:
             held, more = _taken(step, within, held, place, way)
             held.checkpoint.save(place / "model")
             seconds = time.monotonic() - started
-            found, _ = measured(held.checkpoint.model, held.subject, held.original(first), place / "model", way.voice)
+            found: Data = {}
+            if not way.brief or number == len(laid):
+                original = held.original(first)
+                model, saved = held.checkpoint.model, place / "model"
+                found = measured(model, held.subject, original, saved, way.voice, brief=way.brief)
             done = _settings(step, within) | {"seconds": round(seconds, 2), "measured": found} | more
             replace_json(place / DONE, done)
         else:
@@ -206,6 +212,8 @@ def told(step: Step) -> str:
 
 def _say(done: Data, voice: Voice) -> None:
     found = done["measured"]
+    if not found:
+        return
     size, quality = found["size"], found["quality"]
     file = size["file"] or size["bytes"]
     words = (

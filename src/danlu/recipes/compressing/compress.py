@@ -99,10 +99,10 @@ def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
     say_results([quality.result], voice)
     first = Original(start.model, subject, quality)
     held = Held(_loaded(settings), start, subject)
-    steps = settings.chain or budget.search(settings, start, held, first, run.path, way)
+    steps = settings.chain or budget.search(settings, held, first, run.path, way)
     before = subject.quality(start.model, "test", voice)
     unharmed = _loaded(settings)
-    begun, _ = measured(start.model, subject, first, start.where, voice)
+    begun = measured(start.model, subject, first, start.where, voice)
     held, records = carry(steps, held, first, run.path / "steps", way)
     final = held.checkpoint
     story = {"steps": [told(step) for step in steps], "start": settings.start, "seed": settings.seed}

@@ -37,7 +37,9 @@ class Matching(Subject):
         self.sides, self.contrast = sides, contrast
 
     def on(self, checkpoint: Checkpoint) -> "Matching":
-        raise DanluError("E2405", found="vocabulary")
+        if checkpoint.config.vocabulary != self.checkpoint.config.vocabulary:
+            raise DanluError("E2405", found="vocabulary")
+        return Matching(checkpoint, self.sides, self.contrast, self.sample, self.seed)
 
     def stream(self, part: Part, rows: int, seed: int, shuffle: bool) -> Stream:
         side = self.sides.training if part == "training" else self.sides.validation

@@ -47,20 +47,20 @@ class Original:
 
 
 def measured(
-    model: nn.Module, subject: Subject, original: Original, folder: Path | None, voice: Voice
-) -> tuple[Data, Quality]:
-    """Size, quality on the rows to choose by, agreement and the error of each layer."""
+    model: nn.Module, subject: Subject, original: Original, folder: Path | None, voice: Voice, brief: bool = False
+) -> Data:
+    """Size and quality on the rows to choose by; unless it is to be brief, agreement and the error of each layer."""
     quality = subject.quality(model, "validation", voice)
     found: Data = {
         "size": size_of(model, folder).plain(), "quality": quality.result,
         "drop": quality.loss_against(original.quality),
     }  # fmt: skip
-    if model is not original.model:
+    if model is not original.model and not brief:
         batches = subject.batches("validation", AGREED)
         logits = subject.logits
         found["agreement"] = agree(original.model, model, batches, logits).plain()
         found["errors"] = layer_errors(original.model, model, _first(batches).inputs)
-    return found, quality
+    return found
 
 
 def timed(models: Mapping[str, nn.Module], subject: Subject, settings: MeasureSettings) -> dict[str, list[Data]]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from danlu.checkpoint import Checkpoint
 from danlu.compress.calibration import Calibration
-from danlu.data.batch import IGNORED, Batch
+from danlu.data.batch import Batch
 from danlu.errors import Both, DanluError
 from danlu.evaluate.intervals import Comparison
 from danlu.settings import Data
@@ -155,7 +155,3 @@ def read_of(batch: Batch) -> int:
         if name in batch.inputs:
             return int(batch.inputs[name].sum())
     return next(each.numel() for name, each in batch.inputs.items() if name in ("tokens", "source"))
-
-
-def asked(targets: Tensor) -> Tensor:
-    return targets != IGNORED
