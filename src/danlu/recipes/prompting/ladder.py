@@ -16,6 +16,7 @@ from danlu.recipes.runs.call import Answer, Call
 from danlu.recipes.runs.folder import PROMPT, Run, add_results
 from danlu.recipes.runs.machine import size_in_words
 from danlu.recipes.runs.performing import perform
+from danlu.recipes.runs.processes import refuse_several
 from danlu.report.card import write_card
 from danlu.report.ladder import TITLES
 from danlu.report.run import write_report
@@ -28,6 +29,7 @@ RECORD = "ladder.json"
 
 def ladder(call: Call) -> Answer:
     """The verb."""
+    refuse_several("prompt ladder", call)
     return perform(call, "prompt ladder", lambda call: plan(call, Ladder, "ladder"), introduce, carry_out)
 
 

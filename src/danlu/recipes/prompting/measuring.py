@@ -36,7 +36,10 @@ def measure(
     add_results(run.path, results, {"answers": {part: where}})
     write_predictions(run.path / FILE, predictions)
     say_results(results, voice)
-    others = {"the prompt it began from": hand, "the bare names of the classes": bare}
+    others = {
+        voice.pick("the prompt it began from", "起始提示"): hand,
+        voice.pick("the bare names of the classes", "只用类别名"): bare,
+    }
     for name, spec in others.items():
         if spec != prompter.spec:
             try:

@@ -19,6 +19,7 @@ from danlu.recipes.prompting.tuning import Course, Tuned, Tuning, course, kind_o
 from danlu.recipes.runs.call import Answer, Call
 from danlu.recipes.runs.folder import add_results
 from danlu.recipes.runs.performing import perform
+from danlu.recipes.runs.processes import refuse_several
 from danlu.report.card import write_card
 from danlu.report.run import write_report
 from danlu.tasks.metrics import METRICS
@@ -44,6 +45,7 @@ class Tune(Tuning):
 
 def tune(call: Call) -> Answer:
     """The verb."""
+    refuse_several("prompt tune", call)
     return perform(call, "prompt tune", lambda call: plan(call, Tune, "tune"), introduce, carry_out)
 
 
