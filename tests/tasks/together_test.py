@@ -104,7 +104,8 @@ def balanced(balance: str, start: Path, place: Path, **settings: Any) -> Path:
     steps = settings.pop("steps", 12)
     run = danlu.call(
         "finetune", start, quiet=True, tasks={"mood": given["mood"], "stars": given["stars"]}, balance=balance,
-        train=FAST | {"steps": steps, "evaluate_every": 4, "best": False} | settings, output=place / f"{balance}-{steps}",
+        train=FAST | {"steps": steps, "evaluate_every": 4, "best": False} | settings,
+        output=place / f"{balance}-{steps}",
     ).run  # fmt: skip
     assert run
     return run

@@ -93,7 +93,7 @@ def evaluate(call: Call) -> Answer:
     assert start
     if "prompt" in call.settings or holds_prompt(start):
         return evaluate_prompt(call)
-    kind = Checkpoint.peek(start)[1].kind
+    kind: str = Checkpoint.peek(start)[1].kind
     if kind == "dual":
         return evaluate_pictures(call)
     if kind == "multimodal" and about_pictures(call):
