@@ -124,6 +124,22 @@ def test_a_measured_scale_cuts_inputs_off() -> None:
     torch.testing.assert_close(y, (expected.double() @ weight.T).float(), rtol=1e-5, atol=1e-5)
 
 
+def test_what_is_no_number_stays_so() -> None:
+    coded, _ = made(64, 40, 8, 40)
+    for odd in (float("nan"), float("inf")):
+        x = torch.randn(3, 40)
+        x[1, 37] = odd
+        y = linear(x, coded)
+        assert y[1].isnan().all()
+        assert y[[0, 2]].isfinite().all()
+
+
+def test_biases_of_another_dtype_are_read() -> None:
+    coded, _ = made(64, 64, 8, 64)
+    x, bias = torch.randn(3, 64), torch.randn(64).bfloat16()
+    assert torch.equal(linear(x, coded, bias), linear(x, coded, bias.float()))
+
+
 def test_rows_of_zeros_and_no_rows() -> None:
     coded, _ = made(64, 40, 8, 40)
     assert (linear(torch.zeros(3, 40), coded) == 0).all()

@@ -17,14 +17,14 @@ from torch import Tensor
 from danlu.checkpoint import Checkpoint
 from danlu.errors import DanluError
 from danlu.export.gguf_tokenizer import add_tokenizer
-from danlu.export.outcome import Outcome, codes_by_name, distance, package, samples, twin
+from danlu.export.outcome import Outcome, codes_of, distance, package, samples, twin
 from danlu.export.packing import QK, q4_0, q4_1, q8_0
 from danlu.files import new_folder
-from danlu.kernels import unpack
+from danlu.kernels import Coded, unpack
+from danlu.models.build import Model
 from danlu.models.families.heads import table as table_of
 from danlu.models.families.heads import write_model
 from danlu.models.weights import Table, export
-from danlu.nn.quantized import Codes
 
 Type = Literal["q4_0", "q8_0", "f16", "f32"]
 Hf = Mapping[str, Any]
@@ -111,7 +111,6 @@ def write_gguf(checkpoint: Checkpoint, path: Path, kind: Type) -> Outcome:
     number = next(each for each, name in gguf.MODEL_ARCH_NAMES.items() if each.name == architecture.name)
     plain = twin(checkpoint.model)
     tensors = export(plain, table)
-    coded = codes_by_name(checkpoint.model, table) if hf["model_type"] != "gpt2" else {}
     names = gguf.get_tensor_name_map(number, _depth(hf))
     with new_folder(path.parent if path.parent.name else Path(".")) as made:
         writer = gguf.GGUFWriter(made / path.name, gguf.MODEL_ARCH_NAMES[number])
@@ -121,7 +120,7 @@ def write_gguf(checkpoint: Checkpoint, path: Path, kind: Type) -> Outcome:
         writer.add_file_type(_file_type(gguf, kind))
         if checkpoint.tokenizer:
             add_tokenizer(writer, gguf, checkpoint.tokenizer, checkpoint.config.vocabulary)
-        done = _write_tensors(gguf, writer, names, tensors, coded, kind, hf, architecture)
+        done = _write_tensors(gguf, writer, names, tensors, checkpoint.model, table, kind, hf, architecture)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
@@ -135,26 +134,29 @@ def write_gguf(checkpoint: Checkpoint, path: Path, kind: Type) -> Outcome:
 def _published(checkpoint: Checkpoint) -> tuple[Hf, Table, Architecture]:
     try:
         hf = write_model(checkpoint.family, checkpoint.config)
+        if (hf.get("rope_parameters") or {}).get("rope_type", "default") != "default" or hf.get("rope_scaling"):
+            raise KeyError("rope_scaling")  # its runtimes would turn by other angles
         return hf, table_of(checkpoint.family, checkpoint.config), ARCHITECTURES[hf["model_type"]]
     except (DanluError, KeyError) as error:
         raise DanluError("E2501", found=checkpoint.family.name, layout="gguf", why=error) from error
 
 
 def _write_tensors(
-    gguf: Any, writer: Any, names: Any, tensors: Mapping[str, Tensor], coded: Mapping[str, tuple[str, Codes]],
-    kind: Type, hf: Hf, architecture: Architecture,
+    gguf: Any, writer: Any, names: Any, tensors: Mapping[str, Tensor], model: Model, table: Table, kind: Type, hf: Hf,
+    architecture: Architecture,
 ) -> dict[str, str]:  # fmt: skip
     """How each matrix was kept, by its name there; tensors without a name there are E2501, but for those `left`."""
     done: dict[str, str] = {}
     for theirs, tensor in tensors.items():
         if theirs.startswith(architecture.left) or _copy_of_table(theirs, tensors):
             if tensor.ndim == 2 and not _copy_of_table(theirs, tensors):
-                done[theirs] = "F32"
+                done[f"{theirs} (left out)"] = "F32"
             continue
         name = _named(names, theirs, hf)
         value = _arranged(theirs, tensor, hf, architecture)
-        layer = coded[theirs][1] if theirs in coded and value is tensor else None
-        data, held_as = _data(gguf, value, layer, kind if value.ndim == 2 and "position" not in name else "f32")
+        turned = architecture.turned_heads and value is not tensor  # codes would have to change places too
+        coded = codes_of(model, table, theirs) if value.ndim == 2 and not turned else None
+        data, held_as = _data(gguf, value, coded, kind if value.ndim == 2 and "position" not in name else "f32")
         writer.add_tensor(name, data, raw_dtype=getattr(gguf.GGMLQuantizationType, held_as))
         if value.ndim == 2:
             done[name] = held_as
@@ -193,16 +195,16 @@ def _arranged(theirs: str, tensor: Tensor, hf: Hf, architecture: Architecture) -
     return tensor
 
 
-def _data(gguf: Any, tensor: Tensor, layer: Codes | None, kind: Type) -> tuple[Any, str]:
+def _data(gguf: Any, tensor: Tensor, coded: Coded | None, kind: Type) -> tuple[Any, str]:
     """Bytes of a tensor, and their kind: our codes where the format has them."""
-    if layer is not None and layer.columns % QK == 0 and layer.group % QK == 0 and layer.config.coding != "nf4":
-        codes, scales, zeros = unpack(layer.coded)
-        if layer.config.coding == "int8" and bool((zeros == 128).all()):
-            return q8_0(codes, scales, layer.group), "Q8_0"
-        if layer.config.coding != "int8" and bool((zeros == 8).all()):
-            return q4_0(codes, scales, layer.group), "Q4_0"
-        if layer.config.coding != "int8":
-            return q4_1(codes, scales, zeros, layer.group), "Q4_1"
+    if coded is not None and coded.inputs % QK == 0 and coded.group % QK == 0 and coded.levels is None:
+        codes, scales, zeros = unpack(coded)
+        if coded.bits == 8 and bool((zeros == 128).all()):
+            return q8_0(codes, scales, coded.group), "Q8_0"
+        if coded.bits == 4 and bool((zeros == 8).all()):
+            return q4_0(codes, scales, coded.group), "Q4_0"
+        if coded.bits == 4:
+            return q4_1(codes, scales, zeros, coded.group), "Q4_1"
     array = tensor.detach().float().numpy()
     if kind in ("q4_0", "q8_0") and tensor.shape[-1] % QK:
         kind = "f16"  # blocks do not divide the row: said in the outcome

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from danlu.errors import DanluError
+from danlu.kernels import Coded, pack, unpack
 from danlu.models.build import Model
 from danlu.models.weights import Table
+from danlu.nn.coding import BITS
 from danlu.nn.parameters import replace_module
 from danlu.nn.quantized import Codes, QuantizedLinear
 
@@ -65,6 +67,25 @@ def twin(model: Model) -> Model:
         plain.weight = weight
         replace_module(made, path, plain.train(layer.training))
     return made
+
+
+def codes_of(model: Model, table: Table, theirs: str) -> Coded | None:
+    """The codes of a published matrix, of several layers one below the other where it holds several; None where one of
+    them has none, or they are kept in several ways."""
+    names = [
+        f"{path}.weight" for path, each in model.named_modules() if isinstance(each, (Codes, nn.Linear, nn.Embedding))
+    ]
+    own = [(stored.part, name) for name, their, stored in table.locate(names) if their == theirs]
+    layers = [model.get_submodule(name.rpartition(".")[0]) for _, name in sorted(own)]
+    parts = {id(each.codes): each for each in layers if isinstance(each, Codes)}
+    configs = {each.config.model_copy(update={"input_scale": 0.0}) for each in parts.values()}
+    if len(configs) != 1 or not all(isinstance(each, Codes) for each in layers):
+        return None
+    plain = [unpack(each.coded) for each in parts.values()]
+    (config,) = configs
+    codes, scales, zeros = (torch.cat(each) for each in zip(*plain, strict=True))
+    coded = next(iter(parts.values())).coded
+    return pack(codes, scales, zeros, coded.group, BITS[config.coding], coded.levels)
 
 
 def codes_by_name(model: Model, table: Table) -> dict[str, tuple[str, Codes]]:

@@ -82,7 +82,8 @@ def _linear(
         return F.linear(round_inputs(x, group, input_scale), weight, None if bias is None else bias.float()).to(x.dtype)
     rows = x.reshape(-1, inputs).float().contiguous()
     y = rows.new_empty(len(rows), outputs)
-    kernels.linear(layer_of(coded, None if bias is None else bias.float().contiguous(), input_scale), rows, y)
+    added = None if bias is None else bias.float().contiguous()
+    kernels.linear(layer_of(coded, added, input_scale), rows, y)
     return y.view(*x.shape[:-1], outputs).to(x.dtype)
 
 

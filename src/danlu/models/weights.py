@@ -104,7 +104,8 @@ def load(
         if tensor.shape != wanted.shape:
             found, possible = tuple(tensor.shape), tuple(wanted.shape)
             raise DanluError("E1404", where=where, name=name, found=found, possible=possible)
-        wanted_dtype = dtype if dtype and tensor.is_floating_point() else tensor.dtype  # codes stay whole numbers
+        codes = not tensor.is_floating_point() or ours.endswith(".scales")  # these stay as they are
+        wanted_dtype = tensor.dtype if codes else dtype or tensor.dtype
         read[ours] = tensor.to(device, wanted_dtype).contiguous()
     lost = [their for ours, their in missing.items() if not ours.startswith(table.optional or ("\0",))]
     if lost:

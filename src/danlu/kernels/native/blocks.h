@@ -231,5 +231,6 @@ static int blocks(const Shape *s, const Block *b, int64_t depth, const Rows *row
         own.thread = omp_get_thread_num(), own.team = omp_get_num_threads();
         for (int64_t i = 0; i < depth; i++) block(&own, b + i, rows->keys[i], rows->values[i]);
     }
+    give_back();
     return 0;
 }

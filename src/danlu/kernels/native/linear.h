@@ -31,11 +31,13 @@ static Codes codes_in(void *memory, const Layer *l, int64_t rows) {
 static void quantize_group(const float *x, int64_t n, int64_t group, float fixed, int8_t *q, float *scale, int32_t *sum) {
     float s = fixed;
     if (s == 0) {
-        vf most = {0};
-        int64_t i = 0;
-        for (; i + LANES <= n; i += LANES) most = larger(most, magnitude(load(x + i)));
-        if (i < n) most = larger(most, magnitude(load_some(x + i, n - i)));
-        s = largest_of(most) / 127.0f;
+        vf most = {0}, odd = {0}; /* odd: zero, unless something is no number */
+        for (int64_t i = 0; i < n; i += LANES) {
+            const vf v = i + LANES <= n ? load(x + i) : load_some(x + i, n - i);
+            most = larger(most, magnitude(v));
+            odd += v - v;
+        }
+        s = largest_of(most) / 127.0f + sum_of(odd);
     }
     const float inverse = s > 0 ? 1.0f / s : 0.0f;
     vi total = {0};

@@ -115,17 +115,35 @@ static inline vf activate(vf x, int32_t activation) {
     return x;
 }
 
-/* Memory that the calling thread keeps for its next call. */
+/* Memory that the calling thread keeps for its next call, unless it is much. */
+typedef struct {
+    void *memory;
+    size_t size;
+} Scratch;
+
+enum { KEPT = 1 << 26 };
+
+static inline Scratch *own_scratch(void) {
+    static _Thread_local Scratch scratch;
+    return &scratch;
+}
+
 static inline void *scratch(size_t bytes) {
-    static _Thread_local void *memory;
-    static _Thread_local size_t size;
-    if (size < bytes) {
-        free(memory);
-        size = (bytes + 4095) & ~(size_t)4095;
-        memory = aligned_alloc(4096, size);
-        if (!memory) size = 0;
+    Scratch *own = own_scratch();
+    if (own->size < bytes) {
+        free(own->memory);
+        own->size = (bytes + 4095) & ~(size_t)4095;
+        own->memory = aligned_alloc(4096, own->size);
+        if (!own->memory) own->size = 0;
     }
-    return memory;
+    return own->memory;
+}
+
+static inline void give_back(void) {
+    Scratch *own = own_scratch();
+    if (own->size <= KEPT) return;
+    free(own->memory);
+    *own = (Scratch){0};
 }
 
 /* The share of thread t of n in `count` things: from *start to the returned end. */
