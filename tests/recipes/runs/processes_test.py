@@ -15,7 +15,7 @@ import pytest
 import danlu
 from danlu.errors import DanluError
 from danlu.recipes.pretraining.stage import Pretrain
-from danlu.recipes.runs.call import Call
+from danlu.recipes.runs.call import Call, Common
 from danlu.recipes.runs.folder import Run
 from danlu.recipes.runs.launching import wanted
 from danlu.recipes.runs.processes import joined
@@ -135,6 +135,7 @@ def test_how_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     assert (asked(), asked(device="cpu"), asked(device="cuda:1"), asked(train={"processes": 2})) == (4, 1, 1, 2)
+    assert wanted(Common()) == 1  # a verb that trains nothing
     for changes, possible in (({"train": {"processes": 8}}, 4), ({"train": {"processes": 2}, "device": "cuda:1"}, 1)):
         with pytest.raises(DanluError) as caught:
             asked(**changes)

@@ -34,6 +34,7 @@ from danlu.voice import Voice
 
 TRAIN: Data = {
     "batch": 16, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01, "betas": [0.9, 0.999], "keep_finished": 0,
+    "processes": 1,
 }  # fmt: skip
 TESTED = 0.25  # of the rows, where no file is for testing
 STEPS, ROWS = (200, 1000), 20_000  # of a training: within these, and about so many rows

@@ -27,11 +27,14 @@ from danlu.voice import Voice
 
 
 def wanted(settings: Common) -> int:
-    """How many processes a run asks for: one a GPU where nothing was said. E2105 where there are fewer devices."""
+    """How many processes a run asks for: one a GPU where nothing was said, one where nothing is trained. E2105 where
+    there are fewer devices."""
     train: Any = getattr(settings, "train", None)
+    if train is None:
+        return 1
     device = settings.device
     cards = torch.cuda.device_count() if torch.cuda.is_available() and device in ("auto", "cuda") else 0
-    count = (train and train.processes) or max(1, cards)
+    count = train.processes or max(1, cards)
     most = cards if cards else 1 if device.startswith("cuda") else count
     if count > most:
         raise DanluError("E2105", found=count, possible=most)
