@@ -20,6 +20,7 @@ from danlu.recipes.compressing.measuring import Original, measured
 from danlu.recipes.compressing.stage import CalibrationSettings, Step
 from danlu.recipes.compressing.subject import Subject
 from danlu.settings import Data
+from danlu.tasks.metrics import MEASURES
 from danlu.text.pruning import pruned
 from danlu.train.distill import Distil
 from danlu.voice import Voice
@@ -215,8 +216,8 @@ def _say(done: Data, voice: Voice) -> None:
     if not found:
         return
     size, quality = found["size"], found["quality"]
-    file = size["file"] or size["bytes"]
-    words = (
-        f"{file / 1e6:.1f} MB, {size['weights']:,} × {size['bits']:.2f} bit, {quality['name']} {quality['value']:.4f}"
-    )
-    voice.say(f"  {words} ({found['drop']:+.2%} lost)", f"  {words}（损失 {found['drop']:+.2%}）")
+    measure = MEASURES[quality["name"]]
+    bits = f"{(size['file'] or size['bytes']) / 1e6:.1f} MB, {size['weights']:,} × {size['bits']:.2f} bit"
+    worth = measure.write(quality["value"])
+    voice.say(f"  {bits}, {measure.en} {worth} ({found['drop']:+.2%} lost)",
+              f"  {bits}，{measure.zh} {worth}（损失 {found['drop']:+.2%}）")  # fmt: skip

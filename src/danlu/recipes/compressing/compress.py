@@ -96,6 +96,7 @@ def carry_out(ready: Plan, voice: Voice, world: World | None = None) -> Run:
     start = _loaded(settings)
     subject = find_subject(start, settings, voice)
     quality = subject.quality(start.model, "validation", voice)
+    voice.say("the original, on rows to choose by:", "原模型，在验证集上：")
     say_results([quality.result], voice)
     first = Original(start.model, subject, quality)
     held = Held(_loaded(settings), start, subject)
@@ -157,6 +158,7 @@ def _recipe(path: Path) -> Data:
 
 def _say(record: Data, voice: Voice) -> None:
     test, times = record["test"], record["latency"]
+    voice.say("compressed, on rows to test on:", "压缩后，在测试集上：")
     say_results([test["quality"]], voice)
     pairs = zip(times["original"], times["compressed"], strict=True)
     for before, after in pairs:

@@ -46,9 +46,8 @@ def _prune(value: Any) -> Any:
     part, _, strength = value.partition(":")
     if part.isdigit():
         return {"part": "weights", "pattern": value}
-    found: dict[str, Any] = {"part": part if part in METHODS else "weights"}
-    if part not in METHODS:
-        found["method"] = part
+    named = part in METHODS["weights"]
+    found: dict[str, Any] = {"part": "weights", "method": part} if named else {"part": part}
     if strength:
         found["share" if "." in strength else "keep"] = strength
     return found
