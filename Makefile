@@ -36,7 +36,8 @@ clean:
 	$(PIP) torch
 	touch $@
 
-.venv/core: .venv/torch pyproject.toml
+# Kernels in C are built here, if there is a compiler.
+.venv/core: .venv/torch pyproject.toml hatch_build.py $(wildcard src/danlu/kernels/native/*)
 	$(PIP) --editable .
 	touch $@
 
