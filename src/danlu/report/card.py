@@ -94,6 +94,11 @@ def _front_matter(record: Record) -> str:
 def _about(record: Record, voice: Voice) -> str:
     start = record.config.get("start") or record.danlu.get("family") or "?"
     sentence = voice.pick(f"Trained with danlu from `{_text(start)}`", f"用丹炉训练，起点为 `{_text(start)}`")
+    if record.prompts:
+        sentence = voice.pick(
+            f"A prompt for `{_text(start)}`, found with danlu; the model is as it was",
+            f"由丹炉为 `{_text(start)}` 找到的提示；模型本身未变",
+        )
     if is_number(count := record.danlu.get("parameters")):
         sentence += voice.pick(f"; {count:,} parameters", f"；参数量 {count:,}")
     part = record.danlu.get("trained")
@@ -174,7 +179,7 @@ def _proofs(record: Record, voice: Voice) -> str:
 
 
 def _use(record: Record) -> str:
-    call = TRY.get(pipeline(record) or "")
+    call = TRY["text-classification"] if record.prompts else TRY.get(pipeline(record) or "")
     if call and record.model.get("problem_type") == "regression":
         call = 'model.regress("…").value'
     return (
