@@ -4,7 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-QUESTIONS = ("training_speed", "time_to_loss", "tokenize_pack", "minimal_pairs", "start_up", "estimate")
+QUESTIONS = (
+    "training_speed",
+    "time_to_loss",
+    "tokenize_pack",
+    "minimal_pairs",
+    "start_up",
+    "estimate",
+    "int4_linear",
+    "int8_encoder",
+    "decoding",
+    "gptq_cost",
+)
 
 
 def main() -> None:
