@@ -34,7 +34,7 @@ def logits_of(model: Any) -> torch.Tensor:
 @pytest.mark.parametrize("table_width", [16, None])
 @pytest.mark.parametrize("part", list(CLASSES))
 def test_ours_is_theirs_and_theirs_is_ours(tmp_path: Path, part: str, table_width: int | None) -> None:
-    family, config = fresh("electra-tiny", 99, width=24, heads=2, table_width=table_width, part=part)
+    family, config = fresh("electra-tiny", 99, width=24, heads=2, table_width=table_width, part=part, initial="normal")
     model = build(config).eval()
     perturbed(model)
     Checkpoint(family, config, model).save(tmp_path / "ours")
@@ -73,7 +73,7 @@ def test_the_two_share_their_tables_and_the_generator_is_small() -> None:
 
 
 def test_both_in_one_folder_keep_our_format(tmp_path: Path) -> None:
-    family, config = fresh("electra-tiny", 99, width=24, heads=2, part="both")
+    family, config = fresh("electra-tiny", 99, width=24, heads=2, part="both", initial="normal")
     Checkpoint(family, config, build(config).eval()).save(tmp_path / "both")
     again: Any = Checkpoint.load(tmp_path / "both")
     assert again.config == config

@@ -23,7 +23,7 @@ def perturbed(model: torch.nn.Module) -> None:
 
 
 def test_both_heads_are_read_by_transformers_and_read_back(tmp_path: Path) -> None:
-    family, config = fresh("bert-tiny", 99, width=24, heads=2, pairs=True)
+    family, config = fresh("bert-tiny", 99, width=24, heads=2, pairs=True, initial="normal")
     model = build(config)
     assert isinstance(model, LanguageModel)
     perturbed(model)

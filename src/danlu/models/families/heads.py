@@ -6,13 +6,18 @@ A class that is not in the table has no published reader: such a model is kept u
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 from danlu.errors import DanluError
 from danlu.models.build import ModelConfig
 from danlu.models.classifier import AnswerConfig, ClassifierConfig, Form, Place, Problem
 from danlu.models.families.family import Family, Hf
+from danlu.models.language import LanguageModelConfig
 from danlu.models.weights import Stored, Table
+from danlu.nn.initialize import InitialConfig, Scheme
+from danlu.settings import Settings
+
+C = TypeVar("C", bound=Settings)
 
 TOWERS = ("tower.", "encoder.", "decoder.")
 UNNAMED = "—"  # stands where a file shall be searched for nothing
@@ -140,15 +145,28 @@ def read_model(family: Family, hf: Hf, where: object, record: Mapping[str, Any])
 
     record: our own config as danlu.json keeps it, which knows a head's name, and what no config.json says.
     """
-    base = family.read(hf, where)
-    assert not isinstance(base, ClassifierConfig)
     own = record.get("config") or {}
+    base = _begun(family.read(hf, where), own.get("base", own))
+    assert not isinstance(base, ClassifierConfig)
     if own.get("kind") == "classifier":
         return ClassifierConfig.model_validate(own | {"base": base})
     for form, published in HEADS.get(family.name, {}).items():
         if published.names and published.architecture in (hf.get("architectures") or ()):
             return _read_head(family, base, form, published, hf)
     return base
+
+
+def _begun(config: C, own: Any) -> C:
+    """The config with the scheme by which its weights were drawn."""
+    if not isinstance(own, Mapping):
+        return config
+    found: dict[str, Any] = {
+        name: _begun(part, own.get(name)) for name, part in config if isinstance(part, LanguageModelConfig)
+    }
+    initial, told = getattr(config, "initial", None), own.get("initial")
+    if isinstance(initial, InitialConfig) and isinstance(told, Mapping) and told.get("scheme") in get_args(Scheme):
+        found["initial"] = initial.model_copy(update={"scheme": told["scheme"]})
+    return config.model_copy(update=found)
 
 
 def _read_head(family: Family, base: Any, form: Form, published: Published, hf: Hf) -> ClassifierConfig:

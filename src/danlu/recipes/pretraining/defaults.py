@@ -77,13 +77,15 @@ def inferred(
         portion = 1 << max(0, round(tokens / STEPS).bit_length() - 1)
         most = min(high, (preset and preset.batch) or high)
         found["train"]["batch"] = max(1, min(max(portion, low), most) // length)
-    batch = train.get("batch") or found["train"]["batch"]
-    if isinstance(batch, int) and isinstance(length, int) and batch * length > MICRO_TOKENS:
+    batch, accumulate = train.get("batch") or found["train"]["batch"], train.get("accumulate") or 1
+    if not all(isinstance(number, int) and number > 0 for number in (batch, length, accumulate)):
+        return found  # what is no number is refused with all else that is wrong
+    if batch * length > MICRO_TOKENS:
         found["train"]["micro"] = max(1, MICRO_TOKENS // length)
     if not any(train.get(name) for name in ("steps", "epochs", "minutes")):
-        places = batch * length * train.get("accumulate", 1)
+        places = batch * length * accumulate
         found["train"]["steps"] = max(20, int(round(tokens / places, -1 if tokens > 200 * places else 0)))
-    if preset and isinstance(batch, int) and isinstance(length, int):
+    if preset:
         found["train"] |= _course(preset, batch, length)
     return merge(found, {})
 

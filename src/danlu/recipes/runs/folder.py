@@ -222,7 +222,7 @@ LONGEST_NAME = 255  # bytes, of a file in nearly every file system
 def folder_problems(folder: Path) -> list[DanluError]:
     """E1623 where nothing can be written, or where no folder can have such a name."""
     place = nearest_there(folder)
-    longest = max((len(os.fsencode(part)) for part in folder.parts), default=0)
+    longest = max((len(part.encode(errors="surrogatepass")) for part in folder.parts), default=0)
     if longest > LONGEST_NAME or not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         return [DanluError("E1623", where=folder, found=place)]
     return []
