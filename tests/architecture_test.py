@@ -8,9 +8,9 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src/danlu"
 # A room may import from the rows above its own, and from itself.
 ROWS = (
-    ("errors",), ("settings", "files", "voice"), ("kernels",), ("nn", "text"), ("vision",), ("models",), ("adapt", "compress"),
-    ("checkpoint",), ("data",), ("tasks",), ("generate", "train"), ("evaluate",), ("prompt", "serve", "export"),
-    ("report",), ("recipes",), ("cli",), ("__init__",), ("__main__",),
+    ("errors",), ("settings", "files", "voice"), ("kernels",), ("nn", "text"), ("vision",), ("models",),
+    ("adapt", "compress"), ("checkpoint",), ("data",), ("tasks",), ("generate", "train"), ("evaluate",),
+    ("prompt", "serve", "export"), ("report",), ("recipes",), ("cli",), ("__init__",), ("__main__",),
 )  # fmt: skip
 RANK = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -62,13 +62,14 @@ def load(
     `Matcher`, which compares and names pictures, or of a prompt a `Prompter`, which classifies.
 
     dtype: float32, bfloat16 or float16; as stored where not given. base: the model below an adapter, where it is not
-    where it was. adapters: runs or folders by name, put on this model; the first is at work until `use("another")`. prompt: the
-    file of one, or a run of `danlu prompt`, by which this model shall classify.
+    where it was. adapters: runs or folders by name, put on this model; the first is at work until `use("another")`.
+    prompt: the file of one, or a run of `danlu prompt`, by which this model shall classify.
     """
     from danlu.recipes.using.load import put_to_use
 
     folders = {name: fspath(folder) for name, folder in (adapters or {}).items()}
-    return put_to_use(fspath(where), device, dtype, fspath(base) if base else None, folders, fspath(prompt) if prompt else None)
+    below, asked = (fspath(each) if each else None for each in (base, prompt))
+    return put_to_use(fspath(where), device, dtype, below, folders, asked)
 
 
 def call(verb: str, /, *words: Where, quiet: bool = False, **settings: Any) -> "Answer":

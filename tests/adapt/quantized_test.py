@@ -82,4 +82,4 @@ def test_a_change_codes_blocks_and_only_them() -> None:
     coded = {path for path, module in model.named_modules() if isinstance(module, QuantizedLinear)}
     assert all(".blocks." in path for path in coded)
     assert len(coded) == 2 * 6
-    assert 0 < (answer(model) - before).abs().max() < 0.05
+    assert 0 < (answer(model) - before).abs().max() < 0.1

@@ -14,6 +14,7 @@ from danlu.models.build import build
 from danlu.models.families import fresh
 from danlu.tasks import WRITING, Row
 from danlu.tasks.paper import Paper
+from danlu.tasks.preferring import Preferences
 from danlu.tasks.writing import WritingSettings, fit_talk, put
 from danlu.text.chat import Message
 from danlu.text.tokenizer import Tokenizer
@@ -43,7 +44,8 @@ def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
 def paper(checkpoint: Checkpoint, task: str = "translate", room: int = 64, **settings: object) -> Paper:
     start = getattr(checkpoint.config, "start", None)
     assert checkpoint.tokenizer is not None
-    return Paper(WRITING[task], checkpoint.tokenizer, WritingSettings(**{"length": 24} | settings), room, start)
+    kind = Preferences if task == "prefer" else Paper
+    return kind(WRITING[task], checkpoint.tokenizer, WritingSettings(**{"length": 24} | settings), room, start)
 
 
 def answers(batch, tokenizer: Tokenizer) -> list[str]:
@@ -142,7 +144,8 @@ def test_preferences_are_learnt_as_the_paper_has_it(checkpoint: Checkpoint) -> N
     batch = sheet.collate(sheet.encode([row, row]))
     model = checkpoint.model.eval()
     now = answer_likelihoods(model, batch).detach()
-    alone = sheet.collate(sheet.written([WRITING["prefer"].messages(row.values, sheet.settings)], last=True))
+    talk = WRITING["prefer"].messages(row.values, sheet.settings)
+    alone = paper(checkpoint).collate(sheet.written([talk], last=True))
     assert float(now[0, 0]) == pytest.approx(-float(TokenObjective()(model, alone)["tokens"].detach()), rel=1e-4)
     batch.targets["before"].copy_(torch.tensor([[-1.0, -2.0], [-3.0, -1.0]]))
     found = PreferenceObjective(PreferenceSettings(beta=0.3))(model, batch)["preferences"].detach()

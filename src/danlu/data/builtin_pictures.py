@@ -109,7 +109,7 @@ def _moving(pixels: NDArray[np.uint8], step: tuple[int, int], chance: NDArray[np
     """A digit of 16 pixels on 32, which moves by a few each frame; where it begins is chance."""
     digit = Image.fromarray(pixels).resize((EDGE // LARGER, EDGE // LARGER), Image.Resampling.BICUBIC)
     ground = np.zeros((EDGE, EDGE), np.uint8)
-    ground[: digit.height, : digit.width] = digit
+    ground[: digit.height, : digit.width] = np.asarray(digit)
     begin = (chance * EDGE).astype(int)
     shifts = [begin + STRIDE * number * np.array(step) for number in range(FRAMES)]
     return [Image.fromarray(np.roll(ground, (down, right), (0, 1))) for right, down in shifts]

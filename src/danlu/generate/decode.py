@@ -102,8 +102,8 @@ def write(
     """Write on from each prompt (the source, for an encoder-decoder), one step of all unfinished rows at a time.
 
     A row ends after a token of `ends`, after `max_new_tokens`, or where the model's length ends. `rows` are the numbers
-    that chance and the steps know the prompts by; 0, 1, 2 ... where none are given. images: as of a `Writer`. E1802 for a model that cannot
-    write, E1803 where a prompt leaves no room, E1804 for an empty one.
+    that chance and the steps know the prompts by; 0, 1, 2 ... where none are given. images: as of a `Writer`.
+    E1802 for a model that cannot write, E1803 where a prompt leaves no room, E1804 for an empty one.
     """
     names = list(rows) or list(range(len(prompts)))
     room = check_room(model, prompts, settings.max_new_tokens)

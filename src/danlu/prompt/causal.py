@@ -35,7 +35,7 @@ class CausalScorer(WordScorer):
         end = self.tokenizer.special.get("end")
         self.first = list(self.tokenizer.prefix or (() if end is None else (end,)))
         if not self.first:
-            raise DanluError("E2307", where=checkpoint.where, found=self.kind, possible="start, end")
+            raise DanluError("E2307", where=checkpoint.where, found="—", possible="start, end", kind=self.kind)
 
     @property
     def tables(self) -> tuple[nn.Embedding, ...]:
@@ -54,7 +54,9 @@ class CausalScorer(WordScorer):
         start = starts[0] + (len(parts[0]) if given else 0)
         stop = len(tokens) if on or given else starts[-1] + len(parts[-1])
         if start == stop:
-            raise DanluError("E2307", where=self.checkpoint.where, found=self.kind, possible="{label} {text}")
+            raise DanluError(
+                "E2307", where=self.checkpoint.where, found="{text} {label}", possible="{label} {text}", kind=self.kind
+            )
         return [*self.first, *tokens[:start]], tokens[start:stop]
 
     def _whole(self, rows: "Rows") -> Tensor:

@@ -27,7 +27,7 @@ class MaskedScorer(WordScorer):
         super().__init__(checkpoint, bf16, budget)
         mask = self.tokenizer.special.get("mask")
         if mask is None:
-            raise DanluError("E2307", where=checkpoint.where, found=self.kind, possible="mask")
+            raise DanluError("E2307", where=checkpoint.where, found="—", possible="mask", kind=self.kind)
         self.mask: int = mask
         self.language = cast(LanguageModel, checkpoint.model)
 

@@ -35,4 +35,6 @@ def kind_of(model: Checkpoint) -> type[Scorer]:
             return TextScorer if headless else MaskedScorer
         case Classifier(config=config) if any(head.form == "vector" for head in config.heads.values()):
             return TextScorer
-    raise DanluError("E2307", where=model.where, found=type(model.model).__name__, kind="classify")
+    raise DanluError(
+        "E2307", where=model.where, found="classify", possible="mask, label", kind=type(model.model).__name__
+    )

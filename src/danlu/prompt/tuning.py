@@ -138,5 +138,5 @@ def read_vectors(path: Path) -> dict[str, Tensor]:
     try:
         found: dict[str, Any] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DanluError("E2309", where=path, name="—", found=error) from error
+        raise DanluError("E2309", where=path, name="—", found=error, possible="(n, width)") from error
     return found

@@ -49,9 +49,7 @@ def contrastive_loss(
     return loss
 
 
-def sigmoid_loss(
-    similarity: Similarity, own: Sides, every: Sides, right: Tensor, settings: ContrastSettings
-) -> Tensor:
+def sigmoid_loss(similarity: Similarity, own: Sides, every: Sides, right: Tensor, settings: ContrastSettings) -> Tensor:
     """Each pair by itself: does it belong together? (Zhai et al. 2023, algorithm 1)."""
     logits: Tensor = similarity(own[0], every[1])
     return -logsigmoid(torch.where(right, logits, -logits)).sum()

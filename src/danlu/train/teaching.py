@@ -32,7 +32,8 @@ class Teacher:
         teacher = cast(Speaking, self.model)
         name = _name(batch)
         if self.top and not always and name in self.kept:
-            return _spread(*self.kept[name], teacher.config.vocabulary)
+            values, places = self.kept[name]
+            return _spread(values, places, teacher.config.vocabulary)
         inputs: Any = batch.inputs
         hidden = teacher.hidden(**inputs)
         logits: Tensor = teacher.head(hidden[asked])

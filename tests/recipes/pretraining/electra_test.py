@@ -62,8 +62,8 @@ def test_what_the_detector_reads_is_shown(text: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     assert "what the detector reads" in said
     counts = json.loads(said.splitlines()[-1])["metrics"]
-    assert counts["masked"] == counts["targets"] / 2
-    assert counts["replaced"] + counts.get("kept", 0) == counts["masked"]
+    assert counts["targets"] == counts["masked"] + counts["replaced"]
+    assert 0 < counts["replaced"] <= counts["masked"]  # a token that was guessed rightly is no replacement
     assert counts["replaced"] > counts.get("kept", 0)
     assert main(words) == 0
     assert capsys.readouterr().out.splitlines()[:-1] == said.splitlines()[:-1]

@@ -80,9 +80,7 @@ def estimate(ready: Plan[Any], calibrate: float) -> Needs:
     return Needs(parameters(config), memory, _disk(ready), steps, step, seconds)
 
 
-def _piece(
-    model: nn.Module, objective: Objective, batch: Batch, device: torch.device, precision: torch.dtype
-) -> None:
+def _piece(model: nn.Module, objective: Objective, batch: Batch, device: torch.device, precision: torch.dtype) -> None:
     with autocast(device, precision):
         found = objective(model, batch)
     torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ from danlu.data.pictures.pairs import Pair
 from danlu.data.pictures.prepare import Gathered, gather
 from danlu.data.pictures.settings import PictureSettings
 from danlu.data.pictures.store import REASONS
+from danlu.data.sources import STDIN
 from danlu.errors import DanluError
 from danlu.recipes.runs.call import Answer, Call
 from danlu.settings import build
@@ -24,7 +25,7 @@ WINDOW, SHOWN = 256, 3
 
 def holds_pictures(paths: Sequence[str]) -> bool:
     """Whether some paths hold pictures with captions or questions; whatever else is wrong is told later."""
-    if not paths:
+    if not paths or STDIN in paths:
         return False
     try:
         gather(PictureSettings(paths=tuple(paths)), Voice(quiet=True), asks=True)

@@ -16,9 +16,7 @@ def names_of(side: Side, count: int) -> list[str]:
     return names if len(names) <= FEW_CLASSES and TIMES * len(names) <= count else []
 
 
-def named(
-    checkpoint: Checkpoint, found: Embedded, side: Side, templates: Sequence[str] = ("{name}",)
-) -> Naming | None:
+def named(checkpoint: Checkpoint, found: Embedded, side: Side, templates: Sequence[str] = ("{name}",)) -> Naming | None:
     """Every picture named by the prompts of all classes; None where captions are no classes."""
     names = names_of(side, len(found.images))
     if not names:
