@@ -37,7 +37,7 @@ from danlu.voice import Voice
 TEXT = "builtin:english"
 ROWS, PICTURES, FILMS = "builtin:packages", "builtin:digits", "builtin:films"
 HELD, SHOWN = 0.1, 6  # of pictures: the share to measure by, and how many are named
-MINUTES = {"mini": 1.6, "tiny": 0.25}  # of pretraining, for each of two models
+MINUTES = {"mini": 1.3, "tiny": 0.25}  # of pretraining, for each of two models
 LEARNING = {"mini": 0.5, "tiny": 0.15}  # of fine-tuning
 KILLED = 0.4  # of that time, when the first model's process is killed
 PATIENCE = 600  # seconds until its first step must be done
