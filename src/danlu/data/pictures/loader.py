@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -89,19 +90,14 @@ class Augmentation:
         return np.stack([np.asarray(each) for each in made]).reshape(pixels.shape)
 
 
-class PictureLoader:
-    """`shuffle`: for training, endless, each picture with one of its captions by chance. Else each picture once, in
-    order, with its first caption."""
+class PictureBatches:
+    """Which pictures are in which batch. `shuffle`: endless, in another order each epoch. Else each once, in order."""
 
-    def __init__(
-        self, data: Captioned, processor: Processor, framing: Framing, batch: int, seed: int, *, shuffle: bool = True,
-        augmentation: Augmentation | None = None,
-    ):  # fmt: skip
-        self.data, self.processor, self.framing, self.size, self.seed = data, processor, framing, batch, seed
-        self.shuffle, self.augmentation = shuffle, augmentation or Augmentation()
+    def __init__(self, total: int, batch: int, seed: int, shuffle: bool):
+        self.total, self.size, self.seed, self.shuffle = total, batch, seed, shuffle
         self.rank, self.processes = 0, 1
 
-    def sliced(self, rank: int, size: int) -> "PictureLoader":
+    def sliced(self, rank: int, size: int) -> Self:
         """The same batches, of each the rows of one of `size` processes; no other row is made."""
         mine = copy(self)
         mine.rank, mine.processes = rank, size
@@ -109,19 +105,39 @@ class PictureLoader:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.data) // self.size)
+        return -(-self.total // self.size)
 
     def samples(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The epochs and numbers of the pictures of a batch."""
-        total = len(self.data)
         if not self.shuffle:
             start = step % self.steps_per_epoch * self.size
-            rows = np.arange(start, min(start + self.size, total))
+            rows = np.arange(start, min(start + self.size, self.total))
             return np.zeros_like(rows), rows
         numbers = np.arange(step * self.size, (step + 1) * self.size)
         numbers = numbers[share(len(numbers), self.rank, self.processes)]
-        epochs = numbers // total
-        return epochs, permuted(self.seed, epochs, numbers % total, total)
+        epochs = numbers // self.total
+        return epochs, permuted(self.seed, epochs, numbers % self.total, self.total)
+
+    def batch(self, step: int) -> Batch:
+        """The same for ever, whatever was asked before."""
+        raise NotImplementedError
+
+    def stream(self, first: int = 0) -> Iterator[Batch]:
+        """Batches from `first` on, without end, made ahead in a thread."""
+        return made_ahead(self.batch, first)
+
+
+class PictureLoader(PictureBatches):
+    """`shuffle`: for training, endless, each picture with one of its captions by chance. Else each picture once, in
+    order, with its first caption."""
+
+    def __init__(
+        self, data: Captioned, processor: Processor, framing: Framing, batch: int, seed: int, *, shuffle: bool = True,
+        augmentation: Augmentation | None = None,
+    ):  # fmt: skip
+        super().__init__(len(data), batch, seed, shuffle)
+        self.data, self.processor, self.framing = data, processor, framing
+        self.augmentation = augmentation or Augmentation()
 
     def batch(self, step: int) -> Batch:
         """The same for ever, whatever was asked before."""
@@ -143,7 +159,3 @@ class PictureLoader:
         return [
             self.data.texts[row][int(draw * len(self.data.texts[row]))] for row, draw in zip(rows, draws, strict=True)
         ]
-
-    def stream(self, first: int = 0) -> Iterator[Batch]:
-        """Batches from `first` on, without end, made ahead in a thread."""
-        return made_ahead(self.batch, first)

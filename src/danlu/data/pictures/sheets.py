@@ -3,8 +3,7 @@
 All that is asked of one picture shares its patches, and no question sees another.
 """
 
-from collections.abc import Iterator, Sequence
-from copy import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from danlu.data.ahead import made_ahead
-from danlu.data.batch import IGNORED, Batch, share
+from danlu.data.batch import IGNORED, Batch
 from danlu.data.mixing import Drawn
-from danlu.data.order import Chance, permuted
-from danlu.data.pictures.loader import Augmentation, Framing
+from danlu.data.order import Chance
+from danlu.data.pictures.loader import Augmentation, Framing, PictureBatches
 from danlu.data.pictures.store import Pixels
 from danlu.vision.processor import Processor
 
@@ -89,7 +87,7 @@ class Asked:
         return len(self.index)
 
 
-class SheetLoader:
+class SheetLoader(PictureBatches):
     """`shuffle`: for training, endless, with other questions and captions each time. Else each picture once, in order,
     with its first ones. most: questions in a row. framing: of captions for the common space; None: without them."""
 
@@ -97,32 +95,10 @@ class SheetLoader:
         self, data: Asked, sheet: Sheet, processor: Processor, batch: int, seed: int, *, most: int = 8,
         shuffle: bool = True, framing: Framing | None = None, augmentation: Augmentation | None = None,
     ):  # fmt: skip
-        self.data, self.sheet, self.processor, self.size, self.seed = data, sheet, processor, batch, seed
-        self.most, self.shuffle, self.augmentation = most, shuffle, augmentation or Augmentation()
+        super().__init__(len(data), batch, seed, shuffle)
+        self.data, self.sheet, self.processor = data, sheet, processor
+        self.most, self.augmentation = most, augmentation or Augmentation()
         self.framing = framing if all(data.captions) else None
-        self.rank, self.processes = 0, 1
-
-    def sliced(self, rank: int, size: int) -> "SheetLoader":
-        """The same batches, of each the rows of one of `size` processes; no other row is made."""
-        mine = copy(self)
-        mine.rank, mine.processes = rank, size
-        return mine
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return -(-len(self.data) // self.size)
-
-    def samples(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The epochs and numbers of the pictures of a batch."""
-        total = len(self.data)
-        if not self.shuffle:
-            start = step % self.steps_per_epoch * self.size
-            rows = np.arange(start, min(start + self.size, total))
-            return np.zeros_like(rows), rows
-        numbers = np.arange(step * self.size, (step + 1) * self.size)
-        numbers = numbers[share(len(numbers), self.rank, self.processes)]
-        epochs = numbers // total
-        return epochs, permuted(self.seed, epochs, numbers % total, total)
 
     def batch(self, step: int) -> Batch:
         """The same for ever, whatever was asked before."""
@@ -162,7 +138,3 @@ class SheetLoader:
     def drawn(self, batches: int) -> list[Drawn]:
         """Nothing: pictures come from no sources with weights."""
         return []
-
-    def stream(self, first: int = 0) -> Iterator[Batch]:
-        """Batches from `first` on, without end, made ahead in a thread."""
-        return made_ahead(self.batch, first)
